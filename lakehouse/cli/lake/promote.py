@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from lakehouse.core.groups import unwrap_single
 from lakehouse.process.tasks import open_background
 from lakehouse.services.lake.directory import locate
 from lakehouse.services.lake.errors import LakeError
+from lakehouse.services.lake.key_file import KeyFile, KeyFileError
 from lakehouse.services.lake.promoted import read_mark
 from lakehouse.services.promotion.progress import Progress
 from lakehouse.services.promotion.promoter import Outcome, open_promotion
@@ -73,7 +74,10 @@ def _make_work(arguments: argparse.Namespace) -> tuple[Work, str]:
     tables = make_tables(lake, settings.catalog_user, records=records, records_user=address.user if address else "")
     if arguments.lake is not None:
         tables = {**tables, "lake": {**tables["lake"], "path": str(locate(config.lake.path, os.environ))}}
-    configuration = _find_configuration(loaded.path, tables) if arguments.switch else None
+    configuration = None
+    if arguments.switch:
+        passwords = {"--catalog": settings.catalog_password, "--records": address.url_password if address else ""}
+        configuration = _find_configuration(loaded.path, tables, lake, passwords)
     work = Work(
         folder=locate(config.lake.path, os.environ),
         target=target,
@@ -135,14 +139,30 @@ def _read_file_name(value: object) -> str:
     return os.path.abspath(path) if path else ""  # noqa: PTH100 - links are not resolved
 
 
-def _find_configuration(path: Path | None, tables: Tables) -> Path:
-    """The file for `--switch`. Raises ConfigError if it cannot be changed, before anything else is done."""
+def _find_configuration(path: Path | None, tables: Tables, lake: LakeTable, passwords: Mapping[str, str]) -> Path:
+    """The file for `--switch`. Raises ConfigError if it cannot be changed, before anything else is done.
+
+    It gets no password: one of `passwords`, those in the URLs of options, must be where a service finds it as well.
+    """
     if path is None:
         raise ConfigError(["--switch: there is no configuration file to change: name it with -c"])
-    set_values(read_text(str(path)), tables)
+    text = read_text(str(path))
+    if set_values(text, tables) == text:
+        return path
     if not os.access(path, os.W_OK):
         raise ConfigError([f"--switch: {path} cannot be written"])
+    if (given := [option for option, password in passwords.items() if password]) and not _has_password(lake):
+        problem = f"--switch: the password in {' and '.join(given)} is not written into {path}"
+        raise ConfigError([f"{problem}: name a file that has it as PGPASSWORD with --key-file (lake.key_file)"])
     return path
+
+
+def _has_password(lake: LakeTable) -> bool:
+    """Whether a service finds a password for PostgreSQL. Raises ConfigError for a key file that cannot be read."""
+    try:
+        return bool(KeyFile(lake.key_file, os.environ).load().get("PGPASSWORD"))
+    except KeyFileError as error:
+        raise ConfigError([str(error)]) from None
 
 
 def _find_missing(lake: LakeTable) -> str:

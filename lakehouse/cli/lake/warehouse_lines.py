@@ -8,12 +8,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from lakehouse.config import ConfigError, LakeTable, parse_config
 from lakehouse.config.files import read_text
 from lakehouse.services.lake.durability import sync_directory
 
 _ANY_TABLE = re.compile(r"^\s*\[")
+_PASSWORD = re.compile(r"^([a-z+]+://[^/@:]*):[^/]*@")
 
 Values = Mapping[str, str | bool]
 Tables = Mapping[str, Values]
@@ -38,7 +40,7 @@ def make_tables(lake: LakeTable, user: str, *, records: str = "", records_user: 
 
 
 def _with_user(url: str, user: str) -> str:
-    return url.replace("://", f"://{user}@", 1) if user else url
+    return url.replace("://", f"://{quote(user, safe='')}@", 1) if user else url
 
 
 def write_lines(tables: Tables) -> list[str]:
@@ -60,14 +62,34 @@ def _write_line(key: str, value: str | bool) -> str:
 def set_values(text: str, tables: Tables) -> str:
     """The text of a configuration with these values in its tables. Comments and other lines stay.
 
-    Raises ConfigError for a text in which that cannot be done, such as one with `lake = {…}`.
+    So does the whole text if it has the values, with a password in a URL or without. Raises ConfigError for a text in
+    which that cannot be done, such as one with `lake = {…}`.
     """
+    if _has_values(text, tables):
+        return text
     lines = text.splitlines()
     for table, values in tables.items():
         _set_in_table(lines, table, values)
     changed = "\n".join(lines) + "\n"
     _check(text, changed, tables)
     return changed
+
+
+def _has_values(text: str, tables: Tables) -> bool:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    found = {table: document[table] for table in tables if isinstance(document.get(table), dict)}
+    return all(
+        key in found.get(table, {}) and _hide_password(found[table][key]) == value
+        for table, values in tables.items()
+        for key, value in values.items()
+    )
+
+
+def _hide_password(value: object) -> object:
+    return _PASSWORD.sub(r"\1@", value) if isinstance(value, str) else value
 
 
 def _set_in_table(lines: list[str], table: str, values: Values) -> None:
@@ -108,7 +130,7 @@ def change_file(path: Path, tables: Tables) -> Path | None:
     """
     text = read_text(str(path))
     changed = set_values(text, tables)
-    if tomllib.loads(changed) == tomllib.loads(text):
+    if changed == text:
         return None
     status = path.stat()
     copy = path.with_name(f"{path.name}.before-promotion")

@@ -54,6 +54,27 @@ def test_switch_needs_a_file_that_can_be_changed(
     assert "--switch: there is no configuration file to change: name it with -c" in capsys.readouterr().err
 
 
+def test_switch_needs_a_password_that_a_service_finds(
+    configuration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("psycopg2")
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    records = ("--records", "postgresql://u:w0rd@db/records")
+    catalog = ("--to", "s3://bucket/p", "--catalog", "postgresql://u:w0rd@db/lake")
+    for options, named in ((catalog, "--catalog"), ((*TARGET, *records), "--records"), ((*catalog, *records), "and")):
+        assert main(["promote", "-c", str(configuration), *options, "--switch"]) == 2
+        errors = capsys.readouterr().err
+        assert f"{named} " in errors
+        assert "is not written into" in errors
+        assert "w0rd" not in errors
+    keys = tmp_path / "keys.env"
+    keys.write_text("PGPASSWORD=w0rd\n")
+    assert main(["promote", "-c", str(configuration), *catalog, "--switch", "--key-file", str(keys)]) == 1
+    assert "there is no lake in the folder" in capsys.readouterr().err
+    assert main(["promote", "-c", str(configuration), *catalog, "--switch", "--key-file", str(tmp_path / "none")]) == 2
+    assert "lake.key_file" in capsys.readouterr().err
+
+
 async def test_the_mark_of_a_folder_says_what_to_do(tmp_path: Path) -> None:
     async with open_directory(tmp_path / "lake") as directory:
         folder = directory.path

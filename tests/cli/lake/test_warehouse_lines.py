@@ -45,6 +45,14 @@ def test_a_form_that_cannot_be_changed_is_refused(text: str) -> None:
         set_values(text, VALUES)
 
 
+def test_values_that_are_there_stay_with_their_passwords() -> None:
+    text = f"# mine\n[lake]\n{LINES}".replace("u@db", "u:p@ss:word@db")
+    assert "p@ss:word" in text
+    assert set_values(text, VALUES) == text
+    other: Tables = {"lake": {**VALUES["lake"], "catalog": "postgresql://u@other/lake"}}
+    assert "u@other/lake" in set_values(text, other)
+
+
 def test_a_file_is_changed_and_its_former_text_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "lakehouse.toml"
     path.write_text("[lake]\n")
@@ -74,6 +82,7 @@ def test_only_what_differs_from_the_defaults_is_written_and_no_password() -> Non
     ]
     assert make_tables(LakeTable(path_style=False), "")["lake"]["path_style"] is False
     tables = make_tables(lake, "", records="postgresql://db/records", records_user="u")
+    assert make_tables(lake, "u@x:y")["lake"]["catalog"] == "postgresql://u%40x%3Ay@db/lake"
     assert write_lines(tables)[-5:] == [
         "[pathwayd]",
         'store = "postgresql://u@db/records"',

@@ -48,20 +48,27 @@ def run_lakehouse(tables: Mapping[str, Mapping[str, object]], *arguments: str) -
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(document)
         file.flush()
-        command = [sys.executable, "-m", "lakehouse", "serve", "-c", file.name, "--bind", "127.0.0.1:0", *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        with run_configured(Path(file.name), *arguments) as process:
+            yield process
+
+
+@contextmanager
+def run_configured(configuration: Path, *arguments: str) -> Iterator[ServeProcess]:
+    """`lakehouse serve` with a configuration file, on a free port, until the block ends."""
+    command = [sys.executable, "-m", "lakehouse", "serve", "-c", str(configuration), "--bind", "127.0.0.1:0"]
+    process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        host, port = _address(process)
+        yield ServeProcess(host, port, process.pid)
+    finally:
+        process.terminate()
         try:
-            host, port = _address(process)
-            yield ServeProcess(host, port, process.pid)
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def _lines(table: Mapping[str, object]) -> Iterator[str]:

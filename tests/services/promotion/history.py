@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lakehouse.asgi.in_process import call_app
 from lakehouse.config import parse_config
 from lakehouse.services.postgres.address import PostgresAddress
 from lakehouse.services.promotion.progress import Progress
 from lakehouse.services.promotion.promoter import Outcome, open_promotion
 from lakehouse.services.promotion.target import Target
 from lakehouse.services.warehouse.configured import make_settings
-from tests.services.warehouse.two_services import Service, Table
+from tests.services.warehouse.two_services import LakeCalls, Table
 
 History = tuple[Path, dict[str, Any]]
 """The folder of a lake, and what its services say."""
@@ -38,7 +37,7 @@ REPEATED = {"rows": "4,w\n5,v", "query": "&mode=append", "idempotency_key": "k1"
 """An upload to `sales`."""
 
 
-async def tell_history(service: Service) -> None:
+async def tell_history(service: LakeCalls) -> None:
     """Make tables in every way in which they get a history, and objects."""
 
     async def post(name: str, verb: str, document: object) -> Any:
@@ -72,7 +71,7 @@ async def tell_history(service: Service) -> None:
     await service.call("storaged", "DELETE", "/storage/delete/deleted")
 
 
-async def read_all(service: Service) -> dict[str, Any]:
+async def read_all(service: LakeCalls) -> dict[str, Any]:
     """Every table at every snapshot, the dropped tables, every object with its content type."""
     tables: dict[str, Any] = {}
     for manifest in (await service.call("catalogd", "GET", "/catalog/list"))["manifests"]:
@@ -93,7 +92,7 @@ async def read_all(service: Service) -> dict[str, Any]:
     return {"tables": tables, "dropped": dropped, "objects": await read_objects(service)}
 
 
-async def read_objects(service: Service) -> dict[str, tuple[str, int, str]]:
+async def read_objects(service: LakeCalls) -> dict[str, tuple[str, int, str]]:
     """The objects of the storage, by key: content types, sizes and hashes."""
     listed = await service.call("storaged", "GET", "/storage/list?limit=10000")
     found: dict[str, tuple[str, int, str]] = {}
@@ -101,10 +100,8 @@ async def read_objects(service: Service) -> dict[str, tuple[str, int, str]]:
         key = entry["key"]
         if key.startswith("datasets/"):
             continue
-        async with call_app(service.apps["storaged"], "GET", f"/storage/get/{quote(key)}") as answer:
-            headers = {name.decode().lower(): value.decode() for name, value in answer.headers}
-            data = await answer.read()
-            found[key] = (headers["content-type"], len(data), hashlib.sha256(data).hexdigest())
+        content_type, data = await service.download("storaged", f"/storage/get/{quote(key)}")
+        found[key] = (content_type, len(data), hashlib.sha256(data).hexdigest())
     return found
 
 

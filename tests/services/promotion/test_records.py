@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,37 +12,11 @@ from lakehouse.services.promotion.progress import Progress
 from lakehouse.services.promotion.promoter import Outcome, open_promotion
 from lakehouse.services.promotion.records import make_records_address
 from tests.services.promotion.history import make_target
-from tests.services.warehouse.two_services import Service, Table, open_service
+from tests.services.promotion.traces import read_traces, tell_traces
+from tests.services.warehouse.two_services import Table, open_service
 from tools.kit.scaleout import configure_warehouse
 from tools.kit.scaleout.object_storage import ObjectStorage
 from tools.kit.scaleout.postgres import Postgres
-
-
-async def tell_traces(service: Service) -> str:
-    """Record traces and operations. Returns the id of a revision."""
-    await service.call("storaged", "PUT", "/storage/put/notes", b"x")
-    added = {"uid": "a", "content": {"step": 1}, "tags": ["größe", "b"], "sources": [{"object": "notes"}]}
-    await service.post("pathwayd", "/pathway/add", added)
-    revision = await service.post("pathwayd", "/pathway/revise", {"predecessor_uid": "a", "content": {"step": 2}})
-    derived = {"uid": "c", "content": "x", "sources": [{"trace": revision["uid"]}]}
-    await service.post("pathwayd", "/pathway/add_idempotent", derived)
-    await service.post("pathwayd", "/pathway/add_idempotent", derived)
-    await service.post("pathwayd", "/pathway/add", {"uid": "d", "content": [1, 2.5, None]})
-    await service.post("pathwayd", "/pathway/retire", {"uid": "d", "reason": "wrong"})
-    for number in range(3):
-        operation = {"endpoint": "x", "input_summary": f"{number}", "success": True, "source": "inbox"}
-        await service.post("observerd", "/observer/event", operation)
-    return str(revision["uid"])
-
-
-async def read_traces(service: Service, revision: str) -> dict[str, Any]:
-    """All that the routes say about traces and operations, but for what depends on the moment."""
-    found = {uid: await service.call("pathwayd", "GET", f"/pathway/history/{uid}") for uid in (revision, "c", "d")}
-    found["tagged"] = await service.post("pathwayd", "/pathway/search", {"tags": ["größe"]})
-    found["retired"] = await service.post("pathwayd", "/pathway/search", {"state": "retired"})
-    found["stats"] = await service.call("pathwayd", "GET", "/pathway/stats")
-    found["operations"] = await service.call("observerd", "GET", "/observer/stats")
-    return found
 
 
 async def promote_with_records(folder: Path, table: Table, records: str) -> Outcome:

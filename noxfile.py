@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -180,17 +181,18 @@ def fetch_trino(session: nox.Session) -> str:
     folder = Path(session.create_tmp()).resolve()
     server = folder / f"trino-{TRINO}"
     if not server.is_dir():
-        core, plugin = (folder / f"{name}-{TRINO}" for name in ("trino-server-core", "trino-iceberg"))
-        for part, kind in ((core, "tar.gz"), (plugin, "zip")):
-            artifact = f"io.trino:{part.name.removesuffix(f'-{TRINO}')}:{TRINO}:{kind}"
-            command = ("mvn", "--batch-mode", "--quiet", "dependency:copy", f"-Dartifact={artifact}")
-            session.run(*command, f"-DoutputDirectory={folder}", external=True)
-        shutil.unpack_archive(f"{core}.tar.gz", folder)
-        with zipfile.ZipFile(f"{plugin}.zip") as archive:
-            archive.extractall(folder)  # `shutil` leaves out names that have `..` within a word, as some jars have
-        shutil.rmtree(core / "plugin")
-        (core / "plugin").mkdir()
-        plugin.rename(core / "plugin" / "iceberg")
+        for name, kind in (("trino-server-core", "tar.gz"), ("trino-iceberg", "zip")):
+            command = ("mvn", "--batch-mode", "--quiet", "dependency:copy", f"-DoutputDirectory={folder}")
+            session.run(*command, f"-Dartifact=io.trino:{name}:{TRINO}:{kind}", external=True)
+            archive = folder / f"{name}-{TRINO}.{kind}"
+            with zipfile.ZipFile(archive) if kind == "zip" else tarfile.open(archive) as opened:
+                opened.extractall(folder)  # `shutil` would leave out jars of the zip that have `..` in their names
+            archive.unlink()
+        core = folder / f"trino-server-core-{TRINO}"
+        plugins = core / "plugin"
+        shutil.rmtree(plugins)
+        plugins.mkdir()
+        (folder / f"trino-iceberg-{TRINO}").rename(plugins / "iceberg")
         core.rename(server)
     return str(server)
 

@@ -95,7 +95,11 @@ def open_trino(folder: Path, lake: Mapping[str, object], storage: ObjectStorage)
     command = [str(java), *JAVA_OPTIONS, *NATIVE_OPTIONS, "-cp", f"{server}/lib/*"]
     command += [f"-Dconfig={folder}/config.properties", f"-Dlog.levels-file={folder}/log.properties", SERVER]
     log = folder.parent / f"{folder.name}.log"
-    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+    environment = {
+        **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")},
+        **storage.environment,
+        "PGPASSWORD": urlsplit(str(lake["catalog"])).password or "",
+    }
     with run_server(command, log, environment=environment, directory=folder) as process:
         opened = Trino(port, lake, process)
         wait_until(lambda: has_started(opened), process, log, timeout=START_TIMEOUT)
@@ -140,19 +144,18 @@ def make_catalog(lake: Mapping[str, object], storage: ObjectStorage) -> dict[str
         "iceberg.jdbc-catalog.driver-class": "org.postgresql.Driver",
         "iceberg.jdbc-catalog.connection-url": f"jdbc:postgresql://{catalog.hostname}:{catalog.port}{catalog.path}",
         "iceberg.jdbc-catalog.connection-user": catalog.username or "",
-        "iceberg.jdbc-catalog.connection-password": catalog.password or "",
+        "iceberg.jdbc-catalog.connection-password": "${ENV:PGPASSWORD}",
         "iceberg.jdbc-catalog.default-warehouse-dir": str(lake["warehouse"]),
         "fs.native-s3.enabled": "true",
         "s3.endpoint": storage.endpoint,
         "s3.region": REGION,
         "s3.path-style-access": "true",
-        "s3.aws-access-key": storage.key_id,
-        "s3.aws-secret-key": storage.secret,
+        "s3.aws-access-key": "${ENV:AWS_ACCESS_KEY_ID}",
+        "s3.aws-secret-key": "${ENV:AWS_SECRET_ACCESS_KEY}",
     }
 
 
 def write_properties(path: Path, properties: Mapping[str, str]) -> None:
-    """Write a file that only its owner reads: some have passwords."""
+    """Write a file of the server's configuration."""
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-    path.chmod(0o600)

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import trio
 
+from lakehouse.asgi.in_process import call_app
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout
 from tests.services.conformance.lakes import open_embedded
 from tests.services.warehouse.two_services import Service, open_service
 from tools.kit.scaleout.trino import Trino
 
+ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 ENDLESS = "SELECT count(*) FROM numbers a, numbers b, numbers c WHERE a.id + b.id + c.id < 0"
 MERGE = """
 MERGE INTO shared t USING (VALUES (5, 'merged'), (6, 'f')) s(id, word) ON t.id = s.id
@@ -85,11 +88,36 @@ async def ask_both(service: Service, statement: str) -> dict[str, Any]:
     return one
 
 
+def read_table(data: bytes, form: str) -> Any:
+    """The table of an answer."""
+    import pyarrow as pa  # here: as above
+    import pyarrow.parquet as pq
+
+    return pq.read_table(BytesIO(data)) if form == PARQUET else pa.ipc.open_stream(data).read_all()
+
+
+async def fetch(service: Service, statement: str, engine: str, form: str) -> bytes:
+    """The bytes of an answer in a form."""
+    headers = [("content-type", "application/json"), ("accept", form)]
+    body = msgspec.json.encode({"sql": statement, "engine": engine})
+    async with call_app(service.apps["queryd"], "POST", "/sql", headers=headers, body=body) as answer:
+        assert answer.status == 200
+        return await answer.read()
+
+
 async def test_each_type_of_a_table_comes_out_as_from_duckdb(cluster: Service) -> None:
     await cluster.call("ingestd", "POST", "/ingest?name=every_type", make_every_type())
-    answer = await ask_both(cluster, "SELECT * FROM every_type ORDER BY id")
+    statement = "SELECT * FROM every_type ORDER BY id"
+    answer = await ask_both(cluster, statement)
     assert len(answer["columns"]) == 15
     assert answer["rows"][1] == [2, *[None] * 14]
+    for form in ("application/x-ndjson", "text/csv"):
+        texts = [await fetch(cluster, statement, engine, form) for engine in ("trino", "duckdb")]
+        assert texts[0] == texts[1]
+    for form in (ARROW, PARQUET):
+        one, other = [read_table(await fetch(cluster, statement, engine, form), form) for engine in ("trino", "duckdb")]
+        assert one.schema == other.schema
+        assert repr(one.to_pylist()) == repr(other.to_pylist())  # NaN equals nothing
 
 
 async def test_columns_that_change_are_seen(cluster: Service) -> None:

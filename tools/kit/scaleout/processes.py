@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,9 +17,17 @@ STOP_TIMEOUT = 20.0
 
 
 def find_free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nothing listens on. Another program may take them before they are used."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    """Ports of the loopback interface that nothing listens on. Another program may take them before they are used.
+
+    They are below those that the system gives to connections, of which a server that has started has many.
+    """
+    end = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    sockets: list[socket.socket] = []
     try:
+        while len(sockets) < count:
+            port = random.randrange(end // 2, end) if end > 4096 else 0
+            with suppress(OSError):
+                sockets.append(socket.create_server(("127.0.0.1", port)))
         return [found.getsockname()[1] for found in sockets]
     finally:
         for found in sockets:

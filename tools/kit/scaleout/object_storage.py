@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -112,7 +113,7 @@ def open_object_storage(folder: Path) -> Iterator[ObjectStorage]:
     options += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-master.telemetry=false"]
     options += ["-volume.max=100", "-master.volumeSizeLimitMB=256"]
     log = folder.parent / f"{folder.name}.log"
-    with run_server([program, f"-logdir={folder}", "server", *options], log) as process:
+    with run_server([program, f"-logdir={folder}", "server", *options], log, stop=signal.SIGKILL) as process:
         wait_until(lambda: accepts(ports[3]) and accepts(ports[-1]), process, log)
         shell = [
             program,

@@ -60,8 +60,12 @@ def run_server(
     user: str | None = None,
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
+    stop: signal.Signals = signal.SIGINT,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command for the length of the block, as the leader of a process group that is ended with it."""
+    """Run a command for the length of the block, as the leader of a process group that is ended with it.
+
+    `stop` is the signal for that: SIGKILL for servers that take their time, and have nothing to lose.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -76,13 +80,13 @@ def run_server(
     try:
         yield process
     finally:
-        end_group(process)
+        end_group(process, stop)
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and its children: with SIGINT, and after a while with SIGKILL."""
+def end_group(process: subprocess.Popen[bytes], stop: signal.Signals = signal.SIGINT) -> None:
+    """End a process and its children: with a signal, and after a while with SIGKILL."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, stop)
     try:
         process.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:

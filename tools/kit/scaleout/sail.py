@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -52,11 +52,10 @@ def open_sail(
     code = "import sys; from pysail.cli import main; sys.argv[0] = 'sail'; main()"
     command = [sys.executable, "-c", code, protocol, "server", "--port", str(port)]
     log = folder.parent / f"{folder.name}.log"
-    with run_server(command, log, environment=make_environment(lake, storage), directory=folder) as process:
+    environment = make_environment(lake, storage)
+    with run_server(command, log, environment=environment, directory=folder, stop=signal.SIGKILL) as process:
         wait_until(lambda: accepts(port), process, log)
         yield Sail(protocol, port, lake, process)
-        with suppress(ProcessLookupError):  # it waits for its clients otherwise, and has nothing to lose
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def make_environment(lake: Mapping[str, object], storage: ObjectStorage) -> dict[str, str]:

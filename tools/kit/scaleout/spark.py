@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from lakehouse.services.engines.remote_messages import SourceSettings
+from lakehouse.services.engines.remote_messages import RemoteRequest, SourceSettings
 from tools.kit.scaleout.object_storage import REGION, ObjectStorage
 from tools.kit.scaleout.processes import accepts, find_free_ports, run_server, wait_until
 
@@ -87,7 +88,7 @@ def open_spark(folder: Path, lake: Mapping[str, object], storage: ObjectStorage)
     }
     log = folder.parent / f"{folder.name}.log"
     command += ["--class", SERVER, "spark-internal"]
-    with run_server(command, log, environment=environment, directory=folder) as process:
+    with run_server(command, log, environment=environment, directory=folder, stop=signal.SIGKILL) as process:
         wait_until(lambda: accepts(port), process, log, timeout=START_TIMEOUT)
         yield Spark(port, lake, process)
 
@@ -135,11 +136,13 @@ class SparkSession:
         self._session.open(monotonic() + START_TIMEOUT)
 
     def run(self, sql: str) -> list[dict[str, object]]:
-        """Run one statement of any kind; its rows."""
-        from lakehouse.services.engines.remote_child.spark.literals import make_sql  # here: as above
+        """Run one statement of any kind to its end; its rows."""
+        from lakehouse.services.engines.remote_child.spark.execution import Execution  # here: as above
+        from lakehouse.services.engines.remote_child.spark.literals import make_sql
 
-        deadline, rows = monotonic() + START_TIMEOUT, []
-        for response in self._session.execute(make_sql(sql, []), str(uuid4()), "test", deadline):
+        request = RemoteRequest(sql=sql, tag=f"test-{uuid4()}", timeout=START_TIMEOUT, max_rows=None)
+        rows: list[dict[str, object]] = []
+        for response in Execution(self._session, request, make_sql(sql, []), monotonic() + START_TIMEOUT).responses:
             if response.HasField("arrow_batch"):
                 rows += pa.ipc.open_stream(response.arrow_batch.data).read_all().to_pylist()
         return rows

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,11 @@ async def cluster(request: pytest.FixtureRequest, engine: str, tmp_path: Path) -
         yield service
 
 
-@pytest.mark.parametrize("engine", ["sail", "flight_sql"])
 async def test_types_come_out_as_documented(cluster: Service, engine: str) -> None:
-    for expression, (kind, value) in TYPES.items():
-        answer = await cluster.ask(f"SELECT {expression} AS v")
-        assert (answer["columns"][0]["type"], answer["rows"][0][0]) == (kind, value), expression
+    named = ", ".join(f"{expression} AS v{number}" for number, expression in enumerate(TYPES))
+    answer = await cluster.ask(f"SELECT {named}")
+    types = [column["type"] for column in answer["columns"]]
+    assert dict(zip(TYPES, zip(types, answer["rows"][0], strict=True), strict=True)) == TYPES
     if engine != "flight_sql":  # of which the types are not known before it runs
         with pytest.raises(ErrBadRequest, match=r"CAST\(months AS STRING\)"):
             await cluster.sql("SELECT INTERVAL '1-2' YEAR TO MONTH AS months")
@@ -105,6 +105,32 @@ async def test_a_statement_that_is_left_or_late_ends_on_the_server(
     assert await cluster.sql("SELECT 2") == [[2]]
 
 
+async def test_a_silent_server_is_an_error_in_time_and_answers_when_it_goes_on(
+    request: pytest.FixtureRequest, cluster: Service, engine: str, tmp_path: Path
+) -> None:
+    """At the time limit for a service that was connected, and for a new one; nothing is started again."""
+    server: Spark | Sail = request.getfixturevalue(engine)
+    assert await cluster.sql("SELECT 1") == [[1]]
+    async with open_on(tmp_path / "new", server, engine) as new:
+        with stopped(server.process.pid):
+            async with trio.open_nursery() as nursery:
+                for service in (cluster, new):
+                    nursery.start_soon(_fail_in_time, service, ErrTimeout, 3.0)
+        for service in (cluster, new):
+            assert await _ask_until_answered(service, "SELECT 2") == [[2]]
+    assert server.process.poll() is None
+    with trio.fail_after(20):
+        await wait_until_idle([server.process.pid])
+
+
+async def test_a_silent_spark_is_told_from_a_slow_statement(spark: Spark, tmp_path: Path) -> None:
+    """A new connection that is not answered is an error long before the time limit of the statement."""
+    async with open_on(tmp_path / "lake", spark, "spark") as service:
+        with stopped(spark.process.pid):
+            await _fail_in_time(service, ErrUpstream, 100.0, within=30.0)
+        assert await _ask_until_answered(service, "SELECT 1") == [[1]]
+
+
 @pytest.mark.parametrize("protocol", ["spark", "flight"])
 async def test_a_server_that_is_killed_is_an_error_and_its_successor_answers(
     protocol: Protocol, tmp_path: Path, object_storage: ObjectStorage, rest_lake: dict[str, object]
@@ -122,6 +148,24 @@ async def test_a_server_that_is_killed_is_an_error_and_its_successor_answers(
                 await service.sql("SELECT 1")
             with open_sail(tmp_path / "two", protocol, rest_lake, object_storage, port=first.port):
                 assert await _ask_until_answered(service, "SELECT 2") == [[2]]
+
+
+@contextmanager
+def stopped(group: int) -> Iterator[None]:
+    """The processes of a group stand still for the length of the block; their connections stay open."""
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(group, signal.SIGCONT)
+
+
+async def _fail_in_time(
+    service: Service, error: type[LakehouseError], timeout: float, *, within: float | None = None
+) -> None:
+    """A statement with a time limit fails with an error, soon after the limit or in the time that is given."""
+    with trio.fail_after(within or timeout + 10), pytest.raises(error, match=r"did not end|not available"):
+        await service.sql("SELECT 1", timeout=timeout)
 
 
 async def _kill_later(pid: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -193,6 +195,27 @@ async def test_a_statement_that_is_left_or_late_ends_on_the_server(cluster: Serv
         await cluster.sql(ENDLESS, timeout=2)
     await wait_until_gone(server)
     assert await cluster.sql("SELECT 2") == [[2]]
+
+
+async def test_a_server_that_is_silent_is_an_error_in_time_and_answers_later(cluster: Service, server: Trino) -> None:
+    await cluster.ingest("numbers", NUMBERS)
+    assert await cluster.sql("SELECT count(*) FROM numbers") == [[20_000]]
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_later, server.process.pid)
+            with trio.fail_after(15), pytest.raises(ErrTimeout):
+                await cluster.sql(ENDLESS, timeout=5)
+        with trio.fail_after(15), pytest.raises(ErrTimeout):
+            await cluster.sql("SELECT 1", timeout=3)
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    assert await cluster.sql("SELECT 2") == [[2]]
+    await wait_until_gone(server)
+
+
+async def _stop_later(pid: int) -> None:
+    await trio.sleep(2)
+    os.kill(pid, signal.SIGSTOP)
 
 
 async def wait_until_gone(server: Trino) -> None:

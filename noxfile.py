@@ -37,10 +37,10 @@ ENVIRONMENT = {"PYTHONMALLOC": "pymalloc", "PYTHONDONTWRITEBYTECODE": ""}
 
 # Processes with the interpreter options of PYTEST share the tests; one that has none left takes from the others. They
 # are three for two cores, because many tests wait for other processes.
-SHARED = ("--tx", "3*popen//python=python -X dev", "--dist", "worksteal", "-m", "not alone")
+SHARED = ("--tx", "3*popen//python=python -X dev", "--dist", "worksteal")
 # One at a time, after the others: these measure time, memory or processor time; see pyproject.toml. To collect all
 # files takes longer than to read them here.
-ALONE = ("-m", "alone", *find_tests("mark.alone"))
+ALONE = find_tests("mark.alone")
 
 CHROMA = "chromadb==1.5.9"
 """Its server is in the package itself; what it depends on is for its client, and has 400 MB."""
@@ -80,18 +80,31 @@ def tests(session: nox.Session) -> None:
     A test that measures time may fail because the machine did something else: it fails if it does so twice.
     """
     install(session, "test", extras="lake,local,otel,top")
+    run_both(session, "not extended")
+
+
+@nox.session
+def extended(session: nox.Session) -> None:
+    """What the suite leaves out: longer proofs, and combinations whose parts it tries. Takes as long as the suite."""
+    install(session, "test", extras="lake,local,otel,top")
+    run_both(session, "extended")
+
+
+def run_both(session: nox.Session, which: str) -> None:
+    """The tests of this mark that share the machine, then those that want it alone; with arguments one run of these."""
     if session.posargs:
         session.run(*PYTEST, *session.posargs, env=ENVIRONMENT)
         return
+    alone = (*PYTEST, "-m", f"{which} and alone", *ALONE)
     failed: CommandFailed | None = None
     try:
-        session.run(*PYTEST, *SHARED, env=ENVIRONMENT)
+        session.run(*PYTEST, *SHARED, "-m", f"{which} and not alone", env=ENVIRONMENT)
     except CommandFailed as error:  # the second run is worth reading after a failure of the first
         failed = error
     try:
-        session.run(*PYTEST, *ALONE, env=ENVIRONMENT)
+        session.run(*alone, env=ENVIRONMENT)
     except CommandFailed:
-        session.run(*PYTEST, *ALONE, "--last-failed", env=ENVIRONMENT)
+        session.run(*alone, "--last-failed", env=ENVIRONMENT)
     if failed is not None:
         raise failed
 
@@ -290,7 +303,7 @@ def retrieval_crashes(session: nox.Session) -> None:
 
 @nox.session
 def sweep(session: nox.Session) -> None:
-    """End each kind of request in each way at each of its moments; the suite tries a third of them."""
+    """End each kind of request in each way at each of its moments; the suite tries a sixth of them."""
     install(session, "test", extras="lake")
     session.run(*PYTEST, "tests/lifetimes/test_cancellation_sweep.py", env={**ENVIRONMENT, "LAKEHOUSE_SWEEP": "all"})
 

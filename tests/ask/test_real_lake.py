@@ -87,6 +87,7 @@ async def test_passages_come_from_every_corpus_and_from_tables(up: ServiceWithPr
     assert '"incidents.md#1"' in ran.out
 
 
+@pytest.mark.extended
 async def test_two_workers_write_search_and_ask_in_the_same_indexes(tmp_path: Path) -> None:
     with scripted_ollama(lambda _: [1.0], "m", answer="It stands in water [1].") as url:
         tables: dict[str, dict[str, object]] = {

@@ -23,6 +23,7 @@ from lakehouse.testing.upstreams import (
     respond,
 )
 from tools.kit.command import ROOT, lakehouse
+from tools.kit.matrices import spread
 
 SECRET = "sk-or-v1-0123456789abcdef"
 
@@ -112,6 +113,7 @@ async def test_check_sees_problems_of_both_kinds_at_once(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.extended
 async def test_check_with_two_names_for_one_model_and_a_key_file_that_is_a_directory(tmp_path: Path) -> None:
     configure(tmp_path, f'[models]\nfast = ["m", "ollama/m"]\n[chatd.kimi]\nkey_file = "{tmp_path}"')
     ran = await lakehouse("check", cwd=tmp_path)
@@ -146,7 +148,7 @@ async def test_check_sees_that_an_extra_is_missing(tmp_path: Path) -> None:
     assert local.startswith("chatd.local.demo: the embedded model needs the extra `local`, of which xllamacpp")
 
 
-@pytest.mark.parametrize("command", ["check", "serve", "chat", "providers"])
+@pytest.mark.parametrize("command", spread(["check", "serve", "chat", "providers"], 4))
 async def test_a_configuration_that_is_not_there(tmp_path: Path, command: str) -> None:
     ran = await lakehouse(command, "-c", "no.toml", cwd=tmp_path, stdin="hello")
     assert (ran.status, ran.out, ran.err) == (2, "", "-c: there is no file no.toml\n")
@@ -288,6 +290,7 @@ async def test_chat_starts_the_embedded_model_when_it_is_asked_for(tmp_path: Pat
     assert json.loads(ran.out)["provider"] == "local"
 
 
+@pytest.mark.extended
 async def test_each_host_and_key_of_a_provider_is_probed(tmp_path: Path) -> None:
     async with open_upstream(answer_with(respond({"data": [{"id": "m"}]}))) as there:
         config = tmp_path / "lakehouse.toml"

@@ -18,6 +18,7 @@ from lakehouse.cli.input import InputError, read_prompt, replace_undecodable
 from lakehouse.cli.output import escape_unencodable, write_output
 from lakehouse.config import AuthTable, values
 from lakehouse.testing.upstreams import ScriptedUpstream, answer_with, open_upstream, respond
+from tools.kit.matrices import spread
 from tools.kit.service_with_providers import ollama
 
 ROOT = Path(__file__).parents[2]
@@ -140,18 +141,21 @@ POSIX = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 @pytest.mark.parametrize(
     ("command", "env", "stdin", "status", "said"),
-    [
-        (["chat", "-m", "ollama/m"], {"PYTHONIOENCODING": "ascii:strict"}, b"\xff", 0, b"h\\u00e9\\ud83d\\ude00"),
-        (["chat", "-m", "ollama/m", b"\xff"], {"PYTHONIOENCODING": "latin-1"}, b"", 0, b"h\xe9\\ud83d\\ude00"),
-        (["chat", "-m", "ollama/m", b"\xed\xa0\x80", "--system", b"\xff"], POSIX, b"", 0, b"h\\u00e9"),
-        (["chat", "--json", "-m", "ollama/m"], POSIX, b"\xef\xbb\xbfhi", 0, b'"h\\u00e9\\ud83d\\ude00"'),
-        (["check"], POSIX, b"", 0, b"ti\\u00e9r"),
-        (["check", "--json"], {"PYTHONIOENCODING": "ascii"}, b"", 0, b'"ti\\u00e9r"'),
-        (["check", "-c", b"\xff.toml"], {}, b"", 2, b""),
-        (["providers"], POSIX, b"", 0, b"answers"),
-        (["serve", "--bind", b"\xff:1"], POSIX, b"", 2, b""),
-        (["chat", "-m", "ollama/m"], {}, b"\xff\xfeh\x00", 2, b""),
-    ],
+    spread(
+        [
+            (["chat", "-m", "ollama/m"], {"PYTHONIOENCODING": "ascii:strict"}, b"\xff", 0, b"h\\u00e9\\ud83d\\ude00"),
+            (["chat", "-m", "ollama/m", b"\xff"], {"PYTHONIOENCODING": "latin-1"}, b"", 0, b"h\xe9\\ud83d\\ude00"),
+            (["chat", "-m", "ollama/m", b"\xed\xa0\x80", "--system", b"\xff"], POSIX, b"", 0, b"h\\u00e9"),
+            (["chat", "--json", "-m", "ollama/m"], POSIX, b"\xef\xbb\xbfhi", 0, b'"h\\u00e9\\ud83d\\ude00"'),
+            (["check"], POSIX, b"", 0, b"ti\\u00e9r"),
+            (["check", "--json"], {"PYTHONIOENCODING": "ascii"}, b"", 0, b'"ti\\u00e9r"'),
+            (["check", "-c", b"\xff.toml"], {}, b"", 2, b""),
+            (["providers"], POSIX, b"", 0, b"answers"),
+            (["serve", "--bind", b"\xff:1"], POSIX, b"", 2, b""),
+            (["chat", "-m", "ollama/m"], {}, b"\xff\xfeh\x00", 2, b""),
+        ],
+        2,
+    ),
 )
 async def test_no_command_ends_in_a_traceback(
     command: list[str | bytes], env: dict[str, str], stdin: bytes, status: int, said: bytes, tmp_path: Path

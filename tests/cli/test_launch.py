@@ -118,6 +118,7 @@ async def test_the_client_takes_the_place_of_the_command(tmp_path: Path) -> None
         assert {path.name for path in tmp_path.iterdir()} == {"bin"}  # no file is left, and none was needed
 
 
+@pytest.mark.extended
 async def test_what_is_missing_is_said(tmp_path: Path) -> None:
     async def list_none(_: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.send_all(respond({"data": []}))

@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from lakehouse.core.groups import unwrap_single
+from tools.kit.matrices import pair, spread
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,8 +51,7 @@ STATUSES = {
 }
 
 
-@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
-@pytest.mark.parametrize("command", STATUSES)
+@pytest.mark.parametrize(("command", "redirection"), pair(list(STATUSES), ["2>/dev/full", "2>&-"]))
 async def test_a_full_standard_error_changes_no_exit_status(tmp_path: Path, command: str, redirection: str) -> None:
     (tmp_path / "wrong.toml").write_text("[gateway]\nbind = 3\nbound = 4\n")
     (tmp_path / "warned.toml").write_text("[elsewhere]\na = 1\n")
@@ -85,7 +85,7 @@ async def serving(tmp_path: Path, redirections: str) -> AsyncIterator[trio.Proce
             await process.wait()
 
 
-@pytest.mark.parametrize("streams", [">/dev/full 2>/dev/full", ">&- 2>&- <&-"])
+@pytest.mark.parametrize("streams", spread([">/dev/full 2>/dev/full", ">&- 2>&- <&-"], 2))
 async def test_the_service_runs_without_standard_output(tmp_path: Path, streams: str) -> None:
     async with serving(tmp_path, streams) as process:
         with trio.fail_after(30):

@@ -31,6 +31,7 @@ from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnauthoriz
 from lakehouse.core.provider_failures import make_failure
 from tools.kit.doc_pages.client_page import find_blocks
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, chat_app, done_piece, serve
+from tools.kit.matrices import spread
 
 if TYPE_CHECKING:
     import anthropic as sdk
@@ -223,7 +224,7 @@ RAISED = [
 
 
 @pytest.mark.parametrize(
-    ("error", "raised", "status", "kind"), RAISED, ids=lambda value: value if isinstance(value, str) else ""
+    ("error", "raised", "status", "kind"), spread(RAISED, 2), ids=lambda value: value if isinstance(value, str) else ""
 )
 async def test_errors_raise_the_client_s_exceptions(
     client: sdk.Anthropic, dispatcher: FakeDispatcher, error: Exception, raised: str, status: int, kind: str

@@ -10,6 +10,7 @@ import trio
 
 from lakehouse.core.errors import ErrBadRequest
 from tools.kit.chromium import PROGRAM, Browser, Tab
+from tools.kit.matrices import spread
 from tools.kit.page_service import PageService, page_service
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed (apt-get install chromium)")
@@ -159,7 +160,7 @@ async def test_a_series_in_time_is_drawn_as_a_line(service: PageService, browser
     assert await tab.run("document.getElementById('chart-hide').getAttribute('aria-expanded')") == "false"
 
 
-@pytest.mark.parametrize("how", ["Escape", "cancel"])
+@pytest.mark.parametrize("how", spread(["Escape", "cancel"], 2))
 async def test_cancel_ends_the_query_in_the_service(service: PageService, browser: Browser, how: str) -> None:
     service.lake.go = trio.Event()
     tab = await open_lake_tab(service, browser)

@@ -76,6 +76,7 @@ def client(request: pytest.FixtureRequest) -> Path:
     return folder / "client.mjs"
 
 
+@pytest.mark.extended
 async def test_the_usual_calls(client: Path, nursery: trio.Nursery) -> None:
     dispatcher = ByModel()
     dispatcher.cards = [ModelCard(id="judge", owned_by="lakehouse"), ModelCard(id="kimi/k2", owned_by="kimi")]

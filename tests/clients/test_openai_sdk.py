@@ -21,6 +21,7 @@ from lakehouse.chat.model.request import Message
 from lakehouse.core.errors import ErrProviderNotFound, ErrTimeout, ErrUnauthorized, ErrUnavailable
 from lakehouse.core.provider_failures import make_failure
 from tools.kit.fake_dispatcher import CALL, FakeDispatcher, answer, chat_app, done_piece, serve
+from tools.kit.matrices import spread
 
 T = TypeVar("T")
 HI: Any = [{"role": "user", "content": "Hi"}]
@@ -142,20 +143,27 @@ async def test_models(client: sdk.OpenAI, dispatcher: FakeDispatcher) -> None:
 
 @pytest.mark.parametrize(
     ("error", "raises", "code"),
-    [
-        (make_failure("bad_request", "no"), sdk.BadRequestError, None),
-        (make_failure("context_overflow", "too long"), sdk.BadRequestError, "context_length_exceeded"),
-        (make_failure("content_policy", "no"), sdk.BadRequestError, "content_filter"),
-        (ErrUnauthorized("whose token is this?"), sdk.AuthenticationError, "invalid_api_key"),
-        (make_failure("auth", "bad key", upstream_status=401), sdk.InternalServerError, "auth"),
-        (make_failure("model_not_found", "no such model", upstream_status=404), sdk.NotFoundError, "model_not_found"),
-        (ErrProviderNotFound("kimi is not registered"), sdk.NotFoundError, "model_not_found"),
-        (make_failure("rate_limit", "slow down", retry_after=1), sdk.RateLimitError, "rate_limit_exceeded"),
-        (make_failure("quota", "spent"), sdk.RateLimitError, "insufficient_quota"),
-        (make_failure("overloaded", "busy", upstream_status=429), sdk.InternalServerError, "overloaded"),
-        (ErrUnavailable("draining"), sdk.InternalServerError, "unavailable"),
-        (ErrTimeout("too late"), sdk.InternalServerError, "timeout"),
-    ],
+    spread(
+        [
+            (make_failure("bad_request", "no"), sdk.BadRequestError, None),
+            (make_failure("context_overflow", "too long"), sdk.BadRequestError, "context_length_exceeded"),
+            (make_failure("content_policy", "no"), sdk.BadRequestError, "content_filter"),
+            (ErrUnauthorized("whose token is this?"), sdk.AuthenticationError, "invalid_api_key"),
+            (make_failure("auth", "bad key", upstream_status=401), sdk.InternalServerError, "auth"),
+            (
+                make_failure("model_not_found", "no such model", upstream_status=404),
+                sdk.NotFoundError,
+                "model_not_found",
+            ),
+            (ErrProviderNotFound("kimi is not registered"), sdk.NotFoundError, "model_not_found"),
+            (make_failure("rate_limit", "slow down", retry_after=1), sdk.RateLimitError, "rate_limit_exceeded"),
+            (make_failure("quota", "spent"), sdk.RateLimitError, "insufficient_quota"),
+            (make_failure("overloaded", "busy", upstream_status=429), sdk.InternalServerError, "overloaded"),
+            (ErrUnavailable("draining"), sdk.InternalServerError, "unavailable"),
+            (ErrTimeout("too late"), sdk.InternalServerError, "timeout"),
+        ],
+        2,
+    ),
 )
 @pytest.mark.parametrize("stream", [False, True])
 async def test_each_failure_raises_its_class(

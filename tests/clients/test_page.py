@@ -12,6 +12,7 @@ import trio
 
 from lakehouse.core.session_identity import make_identity
 from tools.kit.chromium import PROGRAM, Browser
+from tools.kit.matrices import spread
 from tools.kit.page_service import PageService, page_service
 
 in_a_browser = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed (apt-get install chromium)")
@@ -59,7 +60,7 @@ def busy(service: PageService) -> None:
 
 
 @in_a_browser
-@pytest.mark.parametrize("dead", ["", "kimi"])
+@pytest.mark.parametrize("dead", spread(["", "kimi"], 2))
 async def test_an_operator_sees_the_load_and_what_is_dead(service: PageService, browser: Browser, dead: str) -> None:
     busy(service)
     name = "page-dead-provider" if dead else "page-load"

@@ -31,6 +31,7 @@ from lakehouse.upstream.http1.content_codings import (
     codings_of,
 )
 from tools.kit.in_process_service import make_config
+from tools.kit.matrices import spread
 from tools.kit.service_with_providers import (
     HELLO,
     KEYS,
@@ -130,7 +131,7 @@ async def ask(there: ServiceWithProviders, model: str) -> AsyncIterator[httpx.Re
         yield await there.complete(model, stream=stream)
 
 
-@pytest.mark.parametrize(("codings", "pack"), CODINGS.values(), ids=CODINGS)
+@pytest.mark.parametrize(("codings", "pack"), spread(CODINGS.values(), 2), ids=CODINGS)
 async def test_every_coding_is_taken_off(codings: list[str], pack: Callable[[bytes], bytes]) -> None:
     scripts = dict.fromkeys(MODELS, speaks(codings, pack))
     async with open_service_with_providers(scripts=scripts) as there:
@@ -236,7 +237,7 @@ def pack_bomb(fill: bytes) -> bytes:
     return b"".join(packer.compress(block) for _ in range(128)) + packer.flush()
 
 
-@pytest.mark.parametrize(("layers", "kind"), [*((1, kind) for kind in BOMBS), (2, "comments")])
+@pytest.mark.parametrize(("layers", "kind"), spread([*((1, kind) for kind in BOMBS), (2, "comments")], 2))
 async def test_a_bomb_fails(layers: int, kind: str) -> None:
     stream, fill = BOMBS[kind]
     packed = pack_bomb(fill)

@@ -102,6 +102,7 @@ def config_of(folder: Path) -> Config:
     return parse_config({"lake": {"path": str(folder)}, "observe": {"log": "off"}}).config
 
 
+@pytest.mark.extended
 async def test_each_operation_of_the_lake_answers_as_it_says(tmp_path: Path) -> None:
     assert {name for name, *_ in CALLS} == BY_ID.keys()
     async with open_services_process(config_of(tmp_path / "lake")) as process:

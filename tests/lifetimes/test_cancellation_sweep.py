@@ -2,7 +2,7 @@
 
 A moment is the end of a task's step, or the kernel's word that a socket is ready: between two of them nothing can
 happen. The guillotine falls at moment 1, at moment 2, and so on, until a request is over before its moment comes; the
-three ways to end a request share the moments between them, and `nox -s sweep` ends it in each way at each moment. So
+three ways to end a request share half of the moments between them, and `nox -s sweep` ends it in each way at each moment. So
 every checkpoint of ours is cancelled while it waits, while what it waited for has come and was not yet taken, and while
 somebody else runs. After each fall: no task, no slot, no waiter, no request context and no descriptor more than before, and the
 next request is answered.
@@ -64,7 +64,7 @@ LIMITS = ServerLimits(websocket_close_timeout=0.02)
 """A client that is waiting for something else does not answer a close."""
 
 EVERYTHING = os.environ.get("LAKEHOUSE_SWEEP") == "all"
-"""Whether each way to end a request is tried at every moment, or at every third one."""
+"""Whether each way to end a request is tried at every moment, or at every sixth one."""
 
 ENOUGH = 2000
 """Moments: more than any request here has. A request that never gets to its end would be swept for ever."""
@@ -173,7 +173,7 @@ def the_server_is_cancelled(stage: Stage, connections: trio.CancelScope) -> None
 
 
 ENDS: list[End] = [the_client_leaves, the_drain_ends, the_server_is_cancelled]
-STRIDE = 1 if EVERYTHING else len(ENDS)
+STRIDE = 1 if EVERYTHING else 2 * len(ENDS)
 
 
 def count_tasks() -> int:

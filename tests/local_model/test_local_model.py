@@ -25,6 +25,7 @@ from lakehouse.local_model.child import Settings
 from lakehouse.local_model.engine import CHILD_TARGET, MAX_FAILED_STARTS, reserved_port
 from lakehouse.process import launch
 from lakehouse.process.protocol import StartMessage, decode_ready, encode_line
+from tools.kit.matrices import spread
 
 needs_llama = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("xllamacpp", "gguf", "numpy")),
@@ -147,7 +148,7 @@ class TestAnswers:
         assert len([piece for piece in pieces if piece]) > 1
         assert events[-1]["usage"]["completion_tokens"] == 8
 
-    @pytest.mark.parametrize("temperature", [0, 0.8, 1.5])
+    @pytest.mark.parametrize("temperature", spread([0, 0.8, 1.5], 3))
     async def test_json_that_fits_its_schema(self, engine: Engine, temperature: float) -> None:
         form = {"type": "json_schema", "json_schema": {"name": "thing", "schema": SCHEMA}}
         for seed in range(5):

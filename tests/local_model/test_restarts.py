@@ -321,6 +321,7 @@ class TestTheProcess:
         assert tally.wrong == []
         assert max(tally.seconds) < COOLDOWN
 
+    @pytest.mark.extended
     async def test_three_kills_under_load_with_workers(self) -> None:
         tables: dict[str, dict[str, object]] = {
             "chatd": {"ollama_url": "", "default": "local"},

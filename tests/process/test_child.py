@@ -20,6 +20,7 @@ from lakehouse.process.errors import ChildStartFailed
 from lakehouse.process.spec import ChildSpec
 from lakehouse.process.states import ChildState
 from tools.kit.child_processes import assert_nothing_left, child_spec, is_alive, program_spec, wait_until
+from tools.kit.matrices import spread
 
 
 async def failure(spec: ChildSpec) -> str:
@@ -128,7 +129,7 @@ async def test_processes_started_by_a_child_are_killed_with_it() -> None:
             await wait_until(lambda: not is_alive(inner))
 
 
-@pytest.mark.parametrize("cancel_after", [0, 0.001, 0.01, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("cancel_after", spread([0, 0.001, 0.01, 0.05, 0.1, 0.2], 3))
 async def test_a_cancelled_start_leaves_nothing(cancel_after: float) -> None:
     with assert_nothing_left():
         with trio.move_on_after(cancel_after):

@@ -19,6 +19,7 @@ from lakehouse.process.child import Child, open_child
 from lakehouse.process.errors import CallFailed, ChildExited, PoolUnavailable
 from lakehouse.process.spec import RestartPolicy
 from tools.kit.child_processes import assert_nothing_left, child_spec, is_alive, processor_seconds, wait_until
+from tools.kit.matrices import spread
 
 ALONE = pytest.mark.alone  # measures the time to the end of a child, or its processor time
 
@@ -168,19 +169,22 @@ async def test_a_child_without_memory_is_replaced() -> None:
 
 @pytest.mark.parametrize(
     ("request_", "sentence"),
-    [
-        (b"exit 3", "the child ended during the call: its process exited with status 3"),
-        (b"garbage", "the child was killed: the pipe has b'this is no frame"),
-        # Killed, or gone before the signal: the child also exits when the parent closes its input.
-        (
-            b"close",
+    spread(
+        [
+            (b"exit 3", "the child ended during the call: its process exited with status 3"),
+            (b"garbage", "the child was killed: the pipe has b'this is no frame"),
+            # Killed, or gone before the signal: the child also exits when the parent closes its input.
             (
-                "the child ended during the call: its process was killed by signal 9",
-                "the child ended during the call: its process exited with status 0",
+                b"close",
+                (
+                    "the child ended during the call: its process was killed by signal 9",
+                    "the child ended during the call: its process exited with status 0",
+                ),
             ),
-        ),
-        (b"bytes 2000000", "the child was killed: a frame of 2000000 bytes is larger than the 1000000"),
-    ],
+            (b"bytes 2000000", "the child was killed: a frame of 2000000 bytes is larger than the 1000000"),
+        ],
+        2,
+    ),
 )
 async def test_a_child_that_ends_during_a_call_is_named_and_replaced(
     request_: bytes, sentence: str | tuple[str, ...]
@@ -417,7 +421,7 @@ class CancelAt(trio.abc.Instrument):
                 self.scope.cancel()
 
 
-@pytest.mark.parametrize("request_", [b"echo x", b"count 40", b"echo " + bytes(400_000), b"wait"])
+@pytest.mark.parametrize("request_", spread([b"echo x", b"count 40", b"echo " + bytes(400_000), b"wait"], 2))
 async def test_a_pool_serves_after_a_cancellation_at_any_step(request_: bytes) -> None:
     """The call is cancelled at its first scheduler step, at its second, and so on until it ends by itself."""
     async with pool_of(2, prestart=1) as pool:

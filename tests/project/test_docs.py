@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.kit.matrices import spread
 from tools.kit.serve_process import run_lakehouse
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +61,7 @@ def run(language: str, code: str, url: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", programs())
+@pytest.mark.parametrize("name", spread(programs(), 3))
 def test_a_program_of_the_documentation(name: str, demo_service: str) -> None:
     language, code = programs()[name]
     printed = run(language, code, demo_service)

@@ -39,6 +39,7 @@ def check(folder: Path, code: dict[str, str]) -> subprocess.CompletedProcess[str
     return subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.extended
 def test_the_programs_of_the_documentation_are_typed(tmp_path: Path) -> None:
     pytest.importorskip("mypy", reason="mypy is not installed")
     assert len(programs()) >= 8

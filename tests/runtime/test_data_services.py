@@ -143,6 +143,7 @@ async def test_a_lazy_start_on_a_folder_in_use_is_503_and_names_the_holder(lake:
             assert "retry-after" in answer.headers
 
 
+@pytest.mark.extended
 async def test_a_quart_application_has_them_too(lake: Path) -> None:
     from tools.kit.hypercorn_server import open_hypercorn
 
@@ -165,6 +166,7 @@ def serving(lake: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str]
         process.kill()
 
 
+@pytest.mark.extended
 async def test_four_workers_have_one_writer_which_drains_with_them(lake: Path) -> None:
     with trio.fail_after(60), serving(lake, "--workers", "4") as (process, url):
         pids: set[int] = set()

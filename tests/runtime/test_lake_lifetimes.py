@@ -18,6 +18,7 @@ from lakehouse.services.lake.directory import open_lake_directory
 from lakehouse.services.lake.folder_lock import find_holder
 from tools.kit.child_processes import wait_dead
 from tools.kit.in_process_service import client_of, make_config, open_service
+from tools.kit.matrices import spread
 
 ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
 CSV = b"id,shop,revenue\n1,north,1.5\n2,south,2.5\n"
@@ -140,6 +141,7 @@ async def test_a_deadline_of_the_client_ends_its_query(lake: Path) -> None:
         assert ticks(*pids) - before <= 5
 
 
+@pytest.mark.extended
 async def test_a_services_process_that_is_killed_in_a_query_leaves_no_engine_and_no_table_is_lost(lake: Path) -> None:
     async with open_lake_service(lake) as client:
         await client.post("/v1/ingest?name=sales", content=CSV, headers={"content-type": "text/csv"})
@@ -157,7 +159,7 @@ async def test_a_services_process_that_is_killed_in_a_query_leaves_no_engine_and
         assert (await sql(client, "SELECT count(*) FROM sales")).json()["rows"] == [[2]]
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", spread(["1", "2"], 2))
 async def test_a_service_that_is_killed_in_a_query_leaves_no_process(lake: Path, workers: str) -> None:
     file = lake.parent / "lakehouse.toml"
     file.write_text(f'[lake]\npath = "{lake}"\n[observe]\nlog = "off"\n[chatd]\nollama_url = ""\n')

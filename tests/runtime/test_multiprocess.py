@@ -21,6 +21,7 @@ import trio
 from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, open_upstream, respond
 from tools.kit.http_stream import HttpStream
 from tools.kit.lifetime.evidence import waited_for_cpu
+from tools.kit.matrices import spread
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,7 +81,7 @@ async def requests_in(there: ScriptedUpstream, count: int) -> None:
             await trio.sleep(0.01)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", spread([1, 2], 2))
 async def test_sigterm_under_load_loses_no_request(tmp_path: Path, workers: int) -> None:
     async with (
         open_upstream(slow) as there,
@@ -102,7 +103,7 @@ async def test_sigterm_under_load_loses_no_request(tmp_path: Path, workers: int)
             assert await service.process.wait() == 0
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", spread([1, 2], 2))
 async def test_a_second_signal_stops_at_once(tmp_path: Path, workers: int) -> None:
     async def never(_: ReceivedRequest, __: trio.SocketStream) -> None:
         await trio.sleep_forever()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import trio
 
 from lakehouse.services.lake.folder_lock import find_holder
@@ -106,6 +107,7 @@ def by_class(counts: Counter[tuple[Any, ...]]) -> Counter[tuple[Any, ...]]:
     return found
 
 
+@pytest.mark.extended
 async def test_select_agrees_with_log_and_metrics_also_if_the_services_process_is_killed(tmp_path: Path) -> None:
     captured, lake = CapturedLog(), tmp_path / "lake"
     async with open_upstream(answer) as upstream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import trio
 
 from tools.kit.lake_crashes.report import CrashReport
@@ -19,6 +20,7 @@ def is_under_way(report: CrashReport) -> bool:
     return {"create index", "batch add"} <= done and bool(recorded) and report.reads["batches meanwhile"] > 0
 
 
+@pytest.mark.extended
 async def test_kills_lose_nothing_acknowledged_and_show_nothing_halved(tmp_path: Path) -> None:
     with trio.fail_after(180):
         report = await run_retrieval_crashes(

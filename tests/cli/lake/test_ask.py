@@ -16,6 +16,7 @@ import trio
 
 from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, UpstreamScript, open_upstream
 from tools.kit.command import ROOT, lakehouse, lakehouse_on_a_terminal
+from tools.kit.matrices import spread
 from tools.kit.scripted_lake import ScriptedLake, scripted_lake
 from tools.kit.service_with_providers import answer_in_turn, line, lines, ollama, streamed_response
 
@@ -54,6 +55,7 @@ async def test_ask_streams_the_answer_and_prints_its_sources(tmp_path: Path) -> 
         assert model.requests[0].json["model"] == "m"
 
 
+@pytest.mark.extended
 async def test_ask_prints_json_and_takes_the_first_tier_and_all_corpora(tmp_path: Path) -> None:
     async with open_both(tmp_path, answer_in_turn(ollama("It runs [2]."))) as (lake, model):
         ran = await lakehouse("ask", "--json", "-", cwd=tmp_path, stdin="Who runs?\n")
@@ -86,11 +88,14 @@ async def test_without_a_passage_no_model_is_asked_and_the_status_is_1(tmp_path:
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [
-        (["-k", "0", "Who?"], "`k` must be at least 1"),
-        (["--corpora", "", "Who?"], "`corpora` must not be empty without `tables`"),
-        ([" "], "there is no question"),
-    ],
+    spread(
+        [
+            (["-k", "0", "Who?"], "`k` must be at least 1"),
+            (["--corpora", "", "Who?"], "`corpora` must not be empty without `tables`"),
+            ([" "], "there is no question"),
+        ],
+        3,
+    ),
 )
 async def test_wrong_arguments_are_status_2(tmp_path: Path, arguments: list[str], told: str) -> None:
     ran = await lakehouse("ask", *arguments, cwd=tmp_path)

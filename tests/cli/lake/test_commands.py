@@ -15,6 +15,7 @@ import trio
 
 from lakehouse.core.errors import ErrBadRequest
 from tools.kit.command import ROOT, lakehouse, lakehouse_on_a_terminal
+from tools.kit.matrices import spread
 from tools.kit.scripted_lake import BY_SHOP, SALES, ScriptedLake, scripted_lake
 
 
@@ -67,7 +68,7 @@ async def test_a_csv_that_breaks_off_is_status_1(lake: ScriptedLake, tmp_path: P
     assert ran.err.startswith("lakehouse: ErrUpstream: the lake ")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", spread([signal.SIGINT, signal.SIGTERM], 2))
 async def test_an_interrupt_cancels_the_query_in_the_service(lake: ScriptedLake, tmp_path: Path, number: int) -> None:
     lake.go = trio.Event()
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -154,13 +155,16 @@ async def test_a_file_that_is_refused_does_not_stop_the_others(lake: ScriptedLak
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
-    [
-        (("--mode", "upsert", "f"), "--mode upsert needs --key"),
-        (("--key", "a", "f"), "--key belongs to --mode upsert"),
-        (("-",), "standard input has no name"),
-        (("--type", "zip", "f"), "--type takes COLUMN=TYPE"),
-        (("a.csv", "a.json"), "two files would be the same table"),
-    ],
+    spread(
+        [
+            (("--mode", "upsert", "f"), "--mode upsert needs --key"),
+            (("--key", "a", "f"), "--key belongs to --mode upsert"),
+            (("-",), "standard input has no name"),
+            (("--type", "zip", "f"), "--type takes COLUMN=TYPE"),
+            (("a.csv", "a.json"), "two files would be the same table"),
+        ],
+        2,
+    ),
 )
 async def test_arguments_that_do_not_fit_together_are_status_2(
     tmp_path: Path, arguments: tuple[str, ...], problem: str
@@ -214,7 +218,7 @@ async def test_an_upload_shows_its_progress_on_a_terminal(lake: ScriptedLake, tm
     assert ran.out.endswith("\r\x1b[Ksales: 1,204 rows, 3 columns, 50 kB stored as 18.4 kB\n")
 
 
-@pytest.mark.parametrize("command", ["sql", "tables"])
+@pytest.mark.parametrize("command", spread(["sql", "tables"], 2))
 async def test_without_the_extra_the_line_that_installs_it_is_shown(tmp_path: Path, command: str) -> None:
     hide = "import sys; sys.modules.update(duckdb=None); import lakehouse.cli as c; sys.exit(c.main())"
     done = await trio.run_process(

@@ -177,6 +177,7 @@ async def look_at_the_page(url: str) -> None:
             assert tab.problems == []
 
 
+@pytest.mark.extended
 async def test_the_demonstration_says_what_to_try(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
     served = await serve("--demo", cwd=tmp_path)

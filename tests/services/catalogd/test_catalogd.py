@@ -112,6 +112,7 @@ async def test_objects_of_the_storage_become_a_table_and_are_taken_over(tmp_path
         assert (await service.register({"key": own}, name="copy"))["row_count"] == 2
 
 
+@pytest.mark.extended
 async def test_what_is_claimed_about_an_object_has_to_be_true(tmp_path: Path) -> None:
     async with open_service(tmp_path / "lake") as service:
         claim = await service.put("x.parquet", ROWS.format(3))

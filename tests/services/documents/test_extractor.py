@@ -36,6 +36,7 @@ from tools.kit.document_files import (
     make_wide_pdf,
     paragraph,
 )
+from tools.kit.matrices import spread
 
 SIZE = PassageSize(minimum=200, maximum=400)
 
@@ -98,7 +99,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], DocumentFormat, type[LakehouseErro
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", spread(HOSTILE, 4))
 async def test_a_hostile_file_is_refused_while_others_are_read(
     extractor: PooledExtractor, tmp_path: Path, name: str
 ) -> None:

@@ -113,6 +113,7 @@ async def test_the_kernel_refuses_files_where_the_database_would_not(lake: Path)
         assert all("Permission denied" in answer for answer in answers), answers
 
 
+@pytest.mark.extended
 async def test_each_engine_has_a_spill_folder_that_ends_with_it(lake: Path) -> None:
     """A sort that is larger than the memory spills; the limit of the folder is an error; nothing is left behind."""
     sort = "SELECT max(h) FROM (SELECT hash(i) AS h, i FROM range({}) t(i) ORDER BY h OFFSET 1)"

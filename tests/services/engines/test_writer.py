@@ -201,6 +201,7 @@ def test_row_groups_hold_about_as_many_bytes() -> None:
     assert [(size, count_rows_of_group(size)) for size, _ in sizes] == sizes
 
 
+@pytest.mark.extended
 async def test_an_engine_without_memory_is_replaced(tmp_path: Path) -> None:
     """A file that needs more memory than the engine has is refused, and the next one is taken."""
     async with open_engine(tmp_path / "lake", memory=256 * 2**20) as engine:
@@ -215,6 +216,7 @@ async def test_an_engine_without_memory_is_replaced(tmp_path: Path) -> None:
         assert engine.writer.pool.started == 2
 
 
+@pytest.mark.extended
 async def test_a_wide_file_is_written_in_slices(engine: Engine) -> None:
     """The columns keep their order, types and ids, and the rows theirs."""
     names = [f"c{number}" for number in range(901)]

@@ -73,6 +73,7 @@ async def test_its_environment_has_no_keys(lake: Path, monkeypatch: pytest.Monke
     assert found <= {*activation.ENVIRONMENT, "PYTHONPATH", "LC_CTYPE"}
 
 
+@pytest.mark.extended
 async def test_paths_with_and_without_the_version_reach_the_same_service(lake: Path) -> None:
     with trio.fail_after(20):
         async with open_services_process(config_of(lake), target=SCRIPTED) as process, client_of(process) as client:
@@ -85,6 +86,7 @@ async def test_paths_with_and_without_the_version_reach_the_same_service(lake: P
             assert (await client.get("/catalog/list")).status_code == 404
 
 
+@pytest.mark.extended
 async def test_a_failure_is_the_json_document_with_the_id_of_the_request(lake: Path) -> None:
     with trio.fail_after(20):
         async with open_services_process(config_of(lake), target=SCRIPTED) as process, client_of(process) as client:
@@ -115,6 +117,7 @@ async def test_the_deadline_of_the_caller_holds(lake: Path) -> None:
             await wait_for(lake / "cancelled")
 
 
+@pytest.mark.extended
 async def test_killed_while_idle_it_is_started_by_the_next_request(lake: Path) -> None:
     with trio.fail_after(20):
         async with open_services_process(config_of(lake), target=SCRIPTED) as process:
@@ -208,6 +211,7 @@ async def test_an_eager_process_is_there_before_any_request_and_is_replaced_with
     assert find_holder(lake) is None
 
 
+@pytest.mark.extended
 async def test_an_eager_start_on_a_folder_in_use_fails(lake: Path) -> None:
     with open_lake_directory(lake), trio.fail_after(20):
         with pytest.raises(LakeError, match=rf"is in use by process {os.getpid()}"):

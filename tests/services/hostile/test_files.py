@@ -8,7 +8,7 @@ from tests.services.hostile.corrupt_files import BOMBS, ROWS, VALID_FILES, flip,
 from tests.services.hostile.service import EVERYTHING, Attacked, canaries, check_refusal
 
 FLIPS, CUTS = (80, 40) if EVERYTHING else (3, 2)
-FORMATS = list(VALID_FILES) if EVERYTHING else ["csv", "csv.gz", "csv.zst", "json", "ndjson", "parquet", "arrow"]
+FORMATS = list(VALID_FILES) if EVERYTHING else ["csv.gz", "json", "parquet", "arrow"]
 """The normal suite has one of each kind of file, and of each compression."""
 
 
@@ -64,7 +64,7 @@ def test_truncated_files(attacked: Attacked, name: str) -> None:
     attacked.check_sound()
 
 
-@pytest.mark.parametrize("name", list(BOMBS) if EVERYTHING else list(BOMBS)[::8])
+@pytest.mark.parametrize("name", list(BOMBS) if EVERYTHING else list(BOMBS)[::12])
 def test_bombs(attacked: Attacked, name: str) -> None:
     make, statuses = BOMBS[name]
     body = make()

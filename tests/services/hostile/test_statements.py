@@ -9,7 +9,7 @@ import pytest
 from tests.services.hostile.service import EVERYTHING, Attacked, canaries, check_refusal
 from tests.services.hostile.statements import CRASHES, DEEP, EXHAUSTING, REFUSED
 
-SAMPLE = 8
+SAMPLE = 16
 """One of so many slow statements runs in the normal suite."""
 
 LIMIT = "3s" if EVERYTHING else "700ms"

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tools.kit.matrices import choose_cells
+from tools.kit.matrices import choose_cells, spread
 from tools.kit.shared_lake import SharedLake
 
 
@@ -169,7 +169,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(lake: SharedLake, name
     assert lake.staged() == []
 
 
-@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize("name", spread(FITS, 2))
 def test_with_replace_another_type_is_refused_and_nothing_is_not(lake: SharedLake, name: str) -> None:
     case = FITS[name]
     make_table(lake, case)
@@ -223,6 +223,7 @@ def test_a_key_of_text_is_the_text_of_the_file(lake: SharedLake) -> None:
     assert lake.ask("SELECT k, v FROM t ORDER BY k") == [["2.5", 7], ["3", 7], ["A", 1]]
 
 
+@pytest.mark.extended
 def test_the_value_is_found_among_very_many_columns(lake: SharedLake) -> None:
     names = ",".join(f"c{number}" for number in range(500))
     lake.send("t", f"{names}\n{','.join(['1.5'] * 500)}\n".encode(), file="a.csv")

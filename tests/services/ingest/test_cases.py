@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from lakehouse.services.contracts.write_engine import ParseOptions
 from tests.services.ingest.case_kit import Case, load_cases
 from tests.services.ingest.engine_kit import Engine, open_engine
@@ -40,6 +42,7 @@ async def find_problems(engine: Engine, cases: list[Case]) -> list[str]:
     return problems
 
 
+@pytest.mark.extended
 async def test_the_write_engine_makes_of_each_file_what_it_must(tmp_path: Path) -> None:
     """All cases of one upload: types only where every value comes back, warnings with lines, refusals with reasons."""
     cases = [case for case in load_cases() if not case.before]

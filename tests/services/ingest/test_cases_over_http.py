@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.services.ingest.case_kit import Answer, Case, Upload, load_cases
+from tools.kit.matrices import spread
 from tools.kit.shared_lake import SharedLake
 
 CASES = load_cases()
@@ -19,7 +20,7 @@ def send(lake: SharedLake, upload: Upload, way: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
-    ("number", "case"), [pytest.param(number, case, id=case.name) for number, case in enumerate(CASES)]
+    ("number", "case"), spread([pytest.param(number, case, id=case.name) for number, case in enumerate(CASES)], 4)
 )
 def test_a_case(shared: SharedLake, number: int, case: Case) -> None:
     lake, way = shared.with_new_table(), case.ways[number % len(case.ways)]

@@ -631,6 +631,7 @@ async def test_types_are_forced(engine: Engine) -> None:
     await check(engine, table)
 
 
+@pytest.mark.extended
 async def test_large_values(engine: Engine) -> None:
     """A value has at most 16 MiB."""
     mib = 1024 * 1024

@@ -105,6 +105,7 @@ async def test_rows_that_are_not_there_are_no_source(tmp_path: Path) -> None:
         await lake.derive("a", {"id": 3, "shop": "south"})
 
 
+@pytest.mark.extended
 async def test_many_rows_are_looked_for_at_once_and_compared_by_their_columns_types(tmp_path: Path) -> None:
     async with open_lake(tmp_path) as lake:
         csv = b"id,wanted,position,day\n1,north,0.5,2026-01-02\n9007199254740993,south,,2026-01-03\n"
@@ -175,6 +176,7 @@ async def test_a_trace_asks_for_its_own_rows_and_all_are_retired_in_one_pass(tmp
         assert await store.retire_missing_rows("sales") == ["0", "leaf"]
 
 
+@pytest.mark.extended
 async def test_a_crash_behind_a_deletion_is_found_at_the_start(tmp_path: Path) -> None:
     async with open_lake(tmp_path) as lake:
         await lake.post("/ingest?name=sales", body=CSV, status=201)

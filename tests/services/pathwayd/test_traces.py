@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from tests.services.pathwayd.pathwayd_kit import Opener, Pathwayd
+from tools.kit.matrices import spread
 
 
 @pytest.fixture
@@ -49,31 +50,34 @@ async def _check_kept(pathwayd: Pathwayd, uid: str, retired: str, newest: str) -
 
 @pytest.mark.parametrize(
     ("name", "body", "status", "says"),
-    [
-        ("add", {}, 400, "content"),
-        ("add", {"content": 1, "tags": [""]}, 400, "tags[0]"),
-        ("add", {"content": 1, "uid": " x"}, 400, "`uid`"),
-        ("add", {"content": 1, "predecessor_uid": "none"}, 404, "'none'"),
-        ("add", {"content": 1, "sources": [{}]}, 400, "sources[0]"),
-        ("add", {"content": 1, "sources": [{"object": "a", "trace": "b"}]}, 400, "sources[0]"),
-        ("add", {"content": 1, "sources": [{"object": "a", "row": 1}]}, 400, "sources[0]"),
-        ("add", {"content": 1, "sources": [{"object": "none"}]}, 404, "sources[0].object"),
-        ("add", {"content": 1, "sources": [{"trace": "none"}]}, 404, "sources[0].trace"),
-        ("add_idempotent", {"content": 1}, 400, "uid"),
-        ("update", {"content": 1}, 400, "uid"),
-        ("update", {"uid": "none", "content": 1}, 404, "'none'"),
-        ("update", {"uid": "none"}, 400, "content"),
-        ("revise", {"content": 1}, 400, "predecessor_uid"),
-        ("revise", {"content": 1, "predecessor_uid": "none"}, 404, "'none'"),
-        ("retire", {}, 400, "uid"),
-        ("retire", {"uid": "none"}, 404, "'none'"),
-        ("retire", {"uid": "a", "source": {"object": "b"}}, 400, "uid"),
-        ("retire", {"source": {"trace": "b"}}, 400, "by its `uid`"),
-        ("search", {"limit": 0}, 400, "limit"),
-        ("search", {"after": "none"}, 404, "'none'"),
-        ("search", {"created_from": "yesterday"}, 400, "created_from"),
-        ("search", {"text": "a", "after": "b"}, 400, "after"),
-    ],
+    spread(
+        [
+            ("add", {}, 400, "content"),
+            ("add", {"content": 1, "tags": [""]}, 400, "tags[0]"),
+            ("add", {"content": 1, "uid": " x"}, 400, "`uid`"),
+            ("add", {"content": 1, "predecessor_uid": "none"}, 404, "'none'"),
+            ("add", {"content": 1, "sources": [{}]}, 400, "sources[0]"),
+            ("add", {"content": 1, "sources": [{"object": "a", "trace": "b"}]}, 400, "sources[0]"),
+            ("add", {"content": 1, "sources": [{"object": "a", "row": 1}]}, 400, "sources[0]"),
+            ("add", {"content": 1, "sources": [{"object": "none"}]}, 404, "sources[0].object"),
+            ("add", {"content": 1, "sources": [{"trace": "none"}]}, 404, "sources[0].trace"),
+            ("add_idempotent", {"content": 1}, 400, "uid"),
+            ("update", {"content": 1}, 400, "uid"),
+            ("update", {"uid": "none", "content": 1}, 404, "'none'"),
+            ("update", {"uid": "none"}, 400, "content"),
+            ("revise", {"content": 1}, 400, "predecessor_uid"),
+            ("revise", {"content": 1, "predecessor_uid": "none"}, 404, "'none'"),
+            ("retire", {}, 400, "uid"),
+            ("retire", {"uid": "none"}, 404, "'none'"),
+            ("retire", {"uid": "a", "source": {"object": "b"}}, 400, "uid"),
+            ("retire", {"source": {"trace": "b"}}, 400, "by its `uid`"),
+            ("search", {"limit": 0}, 400, "limit"),
+            ("search", {"after": "none"}, 404, "'none'"),
+            ("search", {"created_from": "yesterday"}, 400, "created_from"),
+            ("search", {"text": "a", "after": "b"}, 400, "after"),
+        ],
+        3,
+    ),
 )
 async def test_mistakes_say_what_is_wrong(pathwayd: Pathwayd, name: str, body: object, status: int, says: str) -> None:
     error = (await pathwayd.post(name, body, status))["error"]

@@ -74,6 +74,7 @@ def compare(entry: CatalogEntry, target: Path, max_bytes: int = 2**20) -> Any:
     return TableChecks(source, moved).check(entry.location, entry.shown, max_bytes=max_bytes)
 
 
+@pytest.mark.extended
 @in_shared_lake
 async def test_a_table_with_a_history_is_the_same_in_another_folder(lake: ScratchLake) -> None:
     tables = lake.tables

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from tests.services.queryd.sql_kit import PEOPLE, FileTables, Sql, open_sql
+from tools.kit.matrices import spread
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
@@ -49,6 +50,7 @@ async def read_broken(sql: Sql, statement: str, accept: str) -> bytes:
     pytest.fail("the stream looks complete")
 
 
+@pytest.mark.extended
 async def test_a_stream_that_fails_midway_does_not_look_complete(sql: Sql) -> None:
     """NDJSON ends in an error line; CSV, Arrow, Parquet and a long JSON document are cut."""
     response = await sql.post(FAILS_LATE, accept=NDJSON)
@@ -92,6 +94,7 @@ async def test_a_long_line_of_ndjson_is_sent_in_parts(sql: Sql) -> None:
     assert json.loads(error)["error"]["status"] == 422
 
 
+@pytest.mark.extended
 async def test_a_long_json_document_that_fails_is_cut(tmp_path: Path) -> None:
     """A short one gets the status of its failure, because nothing of it was sent."""
     async with open_sql(FileTables(tmp_path), max_rows=10_000_000) as sql:
@@ -136,6 +139,7 @@ async def test_a_client_that_leaves_stops_its_query(sql: Sql) -> None:
         assert await sql.rows("SELECT count(*) FROM people") == [[5]]
 
 
+@pytest.mark.extended
 async def test_two_hundred_clients_leave_in_a_row(tmp_path: Path) -> None:
     """The pool is whole afterwards: every engine is idle, every folder for temporary files has its engine."""
     async with open_sql(FileTables(tmp_path), engines=2, memory=str(2**30)) as sql:
@@ -173,11 +177,14 @@ async def test_the_time_limit_of_the_configuration_and_of_the_request(tmp_path: 
 
 @pytest.mark.parametrize(
     ("statement", "words"),
-    [
-        ("SELECT len(list(i)) FROM range(100000000) t(i)", "memory"),
-        ("SELECT sum(length(repeat('abcdefgh', 100000 + i::INT))) FROM range(100000) t(i)", "memory"),
-        ("SELECT ((repeat('[', 40000) || repeat(']', 40000))::JSON)::VARIANT::VARCHAR", "the engine ended"),
-    ],
+    spread(
+        [
+            ("SELECT len(list(i)) FROM range(100000000) t(i)", "memory"),
+            ("SELECT sum(length(repeat('abcdefgh', 100000 + i::INT))) FROM range(100000) t(i)", "memory"),
+            ("SELECT ((repeat('[', 40000) || repeat(']', 40000))::JSON)::VARIANT::VARCHAR", "the engine ended"),
+        ],
+        3,
+    ),
 )
 async def test_a_query_over_a_limit_ends_alone(tmp_path: Path, statement: str, words: str) -> None:
     """422 with a sentence; its engine is replaced, and a query in the other engine goes on."""

@@ -20,6 +20,7 @@ from lakehouse.services.embedding.names import WORDLLAMA
 from lakehouse.services.retrieval.child.transactions import FILED_BYTES
 from lakehouse.services.retrieval.client import LakeRetrieval
 from tools.kit.child_processes import wait_until
+from tools.kit.matrices import spread
 from tools.kit.retrieval_engine import cpu_seconds, open_engine, pid_of, vector, wait_idle
 
 DIMENSION = 4096
@@ -69,7 +70,7 @@ async def test_answers_are_the_same_bytes_after_the_process_was_killed(tmp_path:
         assert [await search_all(engine, name, queries) for name in names] == before
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing", "longer"])
+@pytest.mark.parametrize("damage", spread(["truncated", "missing", "longer"], 3))
 async def test_derived_files_are_made_again_or_cut(tmp_path: Path, damage: str) -> None:
     queries = random_vectors(3, seed=4)
     async with open_engine(tmp_path / "lake") as engine:
@@ -89,6 +90,7 @@ async def test_derived_files_are_made_again_or_cut(tmp_path: Path, damage: str) 
         check_nearest((await search_all(engine, "filed", queries[:1]))[0], "more")
 
 
+@pytest.mark.extended
 async def test_files_are_written_anew_when_most_rows_are_gone(tmp_path: Path) -> None:
     vectors = random_vectors(FILED + 500, seed=6)
     async with open_engine(tmp_path / "lake") as engine:

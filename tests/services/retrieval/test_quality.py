@@ -47,6 +47,7 @@ def test_hybrids_find_more_than_words_or_vectors_alone(one_index: Measured) -> N
     assert one_index[DEFAULT.name].recall(10) >= 0.64
 
 
+@pytest.mark.extended
 async def test_three_uneven_corpora_are_as_good_as_one_index(
     questions: QuestionSet, one_index: Measured, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from lakehouse.services.retrieval.child.products import BLOCK, Pack, PackedRows,
 from lakehouse.services.retrieval.child.quantization import Quantized, quantize, to_search_space
 from lakehouse.services.retrieval.child.row_files import MemoryFloats
 from lakehouse.services.retrieval.child.scan import COMPARED, Found, Rows, exact_scores, scan, to_distances
+from tools.kit.matrices import spread
 
 Floats = NDArray[np.float32]
 PACKS: dict[str, Pack] = {"installed": select_pack()[1], "numpy": pack_with_numpy}
@@ -62,7 +63,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("pack", PACKS)
-@pytest.mark.parametrize("distance", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("distance", spread(["cosine", "dot", "euclidean"], 3))
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_scan_finds_what_a_comparison_of_all_finds(shape: str, distance: Distance, pack: str) -> None:
     rng = np.random.default_rng(7)

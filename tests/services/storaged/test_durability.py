@@ -22,6 +22,7 @@ from lakehouse.services.storaged.files.blob_files import BlobWriter
 from lakehouse.services.storaged.index.object_index import Change, ObjectIndex, Outcome
 from lakehouse.services.storaged.object_writes import ObjectWrites
 from lakehouse.services.storaged.store import open_object_store
+from tools.kit.matrices import spread
 from tools.kit.storaged_server import open_storaged
 
 WRITER = """
@@ -85,7 +86,7 @@ async def run_and_kill(folder: Path, seconds: float) -> list[list[str]]:
     return [line.split() for line in lines.decode().splitlines(keepends=True) if line.endswith("\n")]
 
 
-@pytest.mark.parametrize("round_", range(3))
+@pytest.mark.parametrize("round_", spread(range(3), 3))
 async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, round_: int) -> None:
     folder = tmp_path / "lake"
     with trio.fail_after(60):

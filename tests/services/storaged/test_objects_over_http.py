@@ -13,6 +13,7 @@ import pytest
 
 from lakehouse.config import StoragedTable
 from lakehouse.services.contracts.object_store import ObjectStore
+from tools.kit.matrices import spread
 from tools.kit.raw_http import get
 from tools.kit.scaleout.object_storage import ObjectStorage
 from tools.kit.storaged_server import Storaged, open_storaged
@@ -33,7 +34,7 @@ def tag(storaged: Storaged) -> Tag:
     return storaged.make_etag
 
 
-@pytest.mark.parametrize("root", ["", "/v1"])
+@pytest.mark.parametrize("root", spread(["", "/v1"], 2))
 @pytest.mark.parametrize(
     ("put", "method", "read", "delete"),
     [("put", "PUT", "get", "delete"), ("put", "POST", "get", "delete"), ("objects", "PUT", "objects", "objects")],
@@ -118,7 +119,7 @@ KEYS = [
 ]
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", spread(KEYS, 3))
 async def test_keys_that_are_taken(storaged: Storaged, key: str) -> None:
     """Decoded once: the key is the same in the answer, in a listing and in the next request."""
     http = storaged.http

@@ -29,6 +29,7 @@ from lakehouse.services.system_tables import catalog, maintenance, store
 from lakehouse.services.system_tables.catalog import SystemTables
 from lakehouse.services.system_tables.database import SystemDatabase
 from lakehouse.telemetry.traffic_ipc import Batch, Rows
+from tools.kit.matrices import spread
 
 NOW = time.time()
 DAY = 86_400.0
@@ -115,6 +116,7 @@ async def test_rows_are_there_once_as_lines_as_segments_and_after_a_restart(tmp_
         assert manifest.row_count == 30
 
 
+@pytest.mark.extended
 async def test_the_tables_of_a_statement_have_the_same_batches(tmp_path: Path) -> None:
     at = rfc3339(NOW)
     line = json.dumps({"time": at, "request_id": "r"}).encode() + b"\n"
@@ -225,6 +227,7 @@ class Moved:
         return replace(await self._source.read(after, limit=1), mark=self._state.last)
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("small_segments")
 async def test_segments_of_other_records_are_forgotten(tmp_path: Path) -> None:
     found = "SELECT uid FROM lakehouse.pathway_traces ORDER BY uid"
@@ -247,7 +250,7 @@ async def test_segments_of_other_records_are_forgotten(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_segments")
-@pytest.mark.parametrize("sealed", [True, False], ids=["segments", "batches"])
+@pytest.mark.parametrize("sealed", spread([True, False], 2), ids=["segments", "batches"])
 async def test_the_contents_of_old_rows_are_nowhere_in_the_folder(tmp_path: Path, *, sealed: bool) -> None:
     secret, kept = "a secret of yesterday", "a text of today"
     async with open_tables(tmp_path, contents=True, contents_retention=DAY, retention=2 * DAY) as lake:
@@ -303,6 +306,7 @@ async def test_a_file_stays_until_the_queries_that_may_read_it_have_ended(tmp_pa
         assert len(lake.files()) == 1
 
 
+@pytest.mark.extended
 async def test_rows_that_no_query_reads_become_a_segment_and_so_do_many_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,7 +336,7 @@ def write_half(descriptor: int, data: memoryview) -> int:
 
 @pytest.mark.parametrize(
     ("place", "name", "replacement"),
-    [(os, "write", write_half), (os, "fdatasync", fail), (SystemDatabase, "_record_rows", fail)],
+    spread([(os, "write", write_half), (os, "fdatasync", fail), (SystemDatabase, "_record_rows", fail)], 3),
     ids=["a part is written", "it is not synced", "it is not recorded"],
 )
 async def test_a_batch_that_could_not_be_stored_leaves_nothing(
@@ -363,6 +367,7 @@ async def test_half_a_batch_of_a_killed_process_does_not_count(tmp_path: Path) -
         assert sorted(await lake.ask("SELECT request_id FROM lakehouse.requests")) == ["r1", "r3"]
 
 
+@pytest.mark.extended
 async def test_a_copy_that_lacks_files_has_the_rows_of_the_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -118,6 +118,7 @@ async def test_a_sweep_spares_what_is_used_and_what_is_young(lake: ScratchLake) 
     assert await lake.rows("back") == [(3,)]
 
 
+@pytest.mark.extended
 @in_shared_lake
 async def test_a_table_whose_metadata_is_lost_stops_the_sweep_and_not_the_expiry_of_others(lake: ScratchLake) -> None:
     await lake.write("lost", "SELECT 1::BIGINT AS id")

@@ -79,6 +79,7 @@ async def test_a_caller_that_leaves_leaves_a_whole_commit_or_none(tmp_path: Path
         assert processor_seconds(pid) == idle
 
 
+@pytest.mark.extended
 async def test_a_process_that_dies_again_is_an_error_of_the_service_and_the_next_call_is_served(tmp_path: Path) -> None:
     before = children()
     async with open_lake(tmp_path) as lake:
@@ -135,6 +136,7 @@ def test_what_is_repeated_after_the_end_of_the_process(change: messages.Request,
     assert is_repeatable(change) == repeatable
 
 
+@pytest.mark.extended
 async def test_a_change_that_would_fail_when_it_is_repeated_is_not_repeated(tmp_path: Path) -> None:
     before = children()
     async with open_lake(tmp_path) as lake:

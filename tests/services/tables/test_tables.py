@@ -332,6 +332,7 @@ async def test_a_renamed_table_has_its_files_below_the_new_name(lake: ScratchLak
     assert not [path for path in lake.files() if path.startswith("datasets/old/data")]
 
 
+@pytest.mark.extended
 async def test_a_moved_folder_is_read_and_written_at_its_new_place(tmp_path: Path) -> None:
     async with open_lake(tmp_path / "here") as lake:
         first = (await lake.write("a/b", ROWS.format(2))).manifest

@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 import httpx
+import pytest
 import trio
 
 from lakehouse.config import parse_config
@@ -189,6 +190,7 @@ def _cosine(one: list[float], other: Sequence[float]) -> float:
     return product / (math.hypot(*one) * math.hypot(*other))
 
 
+@pytest.mark.extended
 async def test_what_the_original_library_got_wrong(tmp_path: Path) -> None:
     config = parse_config({"lake": {"path": str(tmp_path / "lake")}, "observe": {"log": "off"}}).config
     async with open_services_process(config) as process:

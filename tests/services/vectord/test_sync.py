@@ -11,6 +11,7 @@ import trio
 from lakehouse.services.vectord import row_writer, sync
 from tests.services.memory_engine import EMBEDDED
 from tests.services.vectord.vectord_kit import Vectord, open_vectord
+from tools.kit.matrices import spread
 
 FIRST = """
     SELECT * FROM (VALUES (1, 'red apples', 'fruit', 3), (2, 'green pears', 'fruit', 5), (3, 'raw steel', 'metal', 7),
@@ -74,7 +75,7 @@ async def test_other_columns_rewrite_the_rows_and_another_table_replaces_them(tm
         assert vectord.engine.indexes["i"].items["k1"].text == "row 1\n\nmore"
 
 
-@pytest.mark.parametrize("model", [EMBEDDED, "ollama/other"])
+@pytest.mark.parametrize("model", spread([EMBEDDED, "ollama/other"], 2))
 async def test_a_large_sync_has_several_transactions_and_says_so_until_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:

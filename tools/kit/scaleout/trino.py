@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -100,12 +100,10 @@ def open_trino(folder: Path, lake: Mapping[str, object], storage: ObjectStorage)
         **storage.environment,
         "PGPASSWORD": urlsplit(str(lake["catalog"])).password or "",
     }
-    with run_server(command, log, environment=environment, directory=folder) as process:
+    with run_server(command, log, environment=environment, directory=folder, stop=signal.SIGKILL) as process:
         opened = Trino(port, lake, process)
         wait_until(lambda: has_started(opened), process, log, timeout=START_TIMEOUT)
         yield opened
-        with suppress(ProcessLookupError):  # it waits for its clients otherwise, and has nothing to lose
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def has_started(server: Trino) -> bool:

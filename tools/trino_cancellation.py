@@ -27,7 +27,7 @@ import trio
 
 from lakehouse import Lake, open_lake
 from lakehouse.config import parse_config
-from tools.kit.processor_time import wait_until_idle
+from tools.kit.processor_time import read_cpu, wait_until_idle
 from tools.kit.scaleout import configure_warehouse, find_missing
 from tools.kit.scaleout.object_storage import open_object_storage
 from tools.kit.scaleout.postgres import open_postgres
@@ -81,25 +81,34 @@ class Server:
         with trio.fail_after(LIMIT):
             return await wait_until_idle([self._pid], began, window=WINDOW, most=STILL)
 
+    def read_processor_time(self) -> float:
+        """Seconds of the processor that the process has used."""
+        return 0.0 if self._pid is None else read_cpu([self._pid])
+
     @property
     def has_process(self) -> bool:
         """Whether its process is on this machine."""
         return self._pid is not None
 
 
-async def leave_one(lake: Lake, server: Server, number: int, tables: Mapping[str, str]) -> tuple[float, float]:
-    """Leave one statement in the middle; milliseconds until it was gone, and until the server stood still."""
+async def leave_one(lake: Lake, server: Server, number: int, tables: Mapping[str, str]) -> tuple[float, float, float]:
+    """Leave one statement in the middle.
+
+    Milliseconds until it was gone, and until the server stood still; and those of the processor that it had used.
+    """
     mark = f"lakehouse-{os.getpid()}-{number}-"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, lake, STATEMENTS[number % len(STATEMENTS)].format(mark=mark, **tables))
         await server.wait_state(mark, "RUNNING")
-        await trio.sleep(0.5)
+        before = server.read_processor_time()
+        await trio.sleep(1)
+        worked = server.read_processor_time() - before
         left = time.perf_counter()
         nursery.cancel_scope.cancel()
     await server.wait_state(mark, "")
     gone = time.perf_counter() - left
     still = await server.wait_still(left) if server.has_process else 0.0
-    return gone * 1000, still * 1000
+    return gone * 1000, still * 1000, worked * 1000
 
 
 async def run(lake: Lake, sql: str) -> None:
@@ -124,6 +133,8 @@ async def measure(target: Target, rounds: int) -> None:
     columns = list(zip(*found, strict=True))
     for name, times in zip(("statement gone", "server still"), columns[: 1 + server.has_process], strict=False):
         print(f"{name:16} median {statistics.median(times):6.0f} ms   longest {max(times):6.0f} ms   of {len(times)}")
+    if server.has_process:
+        print(f"in the second before its client left each used a processor for {min(columns[2]):.0f} ms and more")
 
 
 @contextmanager

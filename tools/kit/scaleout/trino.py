@@ -28,7 +28,7 @@ NATIVE_OPTIONS = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memor
 START_TIMEOUT = 240.0
 ABANDONED = {"query.client.timeout": "5s"}
 """With this a server ends statements whose client is gone without a word. By default it waits for five minutes."""
-WINDOW, STILL = 0.2, 0.06
+WINDOW, STILL = 0.2, 0.025
 """Seconds of a window, and of processor time in it with which an idle virtual machine of Java is content."""
 USER = {"x-trino-user": "lakehouse"}
 SERVER = "io.trino.server.TrinoServer"

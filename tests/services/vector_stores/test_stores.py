@@ -56,6 +56,14 @@ async def test_the_nearest_items_of_every_filter_are_found(store: Store, distanc
     assert (first.text, first.metadata, first.tokens) == (wanted_item.text, wanted_item.metadata, b"\1\0")
 
 
+async def test_an_index_without_words_takes_texts(store: Store) -> None:
+    await store.create_index(IndexOptions(name="silent", dimension=DIMENSION, keyword=False))
+    items, _ = make_items(4)
+    await write(store, "silent", items=items)
+    assert [one.text for one in by_vector(await search(store, "silent", nearest=1, with_text=True))] != [None]
+    assert by_word(await search(store, "silent", by_words=9, words=["text"])) == []
+
+
 async def test_texts_are_found_by_their_words_the_rarest_first(store: Store) -> None:
     await create(store, "words")
     items, _ = make_items(80)

@@ -60,7 +60,7 @@ def make_point(
         numbers={_number_name(field): numbers for field, numbers in list_numbers(decoded).items()},
     )
     words = None if replaced is None or replaced.vector is None else replaced.vector.words
-    if not keeps_text:
+    if options.keyword and not keeps_text:
         weighed = weigh_words(count_words(item), item.length, average)
         words = SparseVector(weighed.positions, weighed.weights) if weighed.positions else None
     return WrittenPoint(

@@ -11,6 +11,7 @@ import pytest
 from tests.services.conformance.fake_ollama import open_fake_ollama
 from tests.services.conformance.lakes import (
     Daemons,
+    Embedded,
     Lake,
     open_daemons,
     open_embedded,
@@ -25,14 +26,13 @@ from tools.kit.scaleout.vector_servers import VectorServer, configure_store, fin
 VARIANTS = ("embedded", "daemons", "proxied", "warehouse", "qdrant", "chroma")
 STATES = ("fresh", "killed")
 MISSING = {"warehouse": find_missing(), "qdrant": find_missing_stores(), "chroma": find_missing_stores()}
-"""What is not installed of the servers of a variant."""
+"""What is not installed of the servers of a variant. Hundreds of tests without servers are not skipped one by one."""
+FIRST = {(variant, "fresh") for variant in VARIANTS if variant != "proxied"}
+"""A lake that was killed was a fresh one before."""
 CELLS = [
     cell
-    for cell in product(VARIANTS, STATES)
-    # A lake that was killed was a fresh one before, and those that are reached by URL are the daemons. Hundreds of tests
-    # whose servers are not installed are not skipped one by one.
-    if EVERYTHING
-    or not (cell in {("embedded", "fresh"), ("daemons", "fresh"), ("proxied", "killed")} or MISSING.get(cell[0]))
+    for cell in product(VARIANTS, STATES)  # those that are reached by URL are the daemons
+    if EVERYTHING or not (cell in FIRST or cell == ("proxied", "killed") or MISSING.get(cell[0]))
 ]
 
 
@@ -58,9 +58,9 @@ def lakes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                     opened[name] = stack.enter_context(open_embedded(folder, {**tables, **shared}))
                 elif name in ("qdrant", "chroma"):
                     server: VectorServer = request.getfixturevalue(name)
-                    opened[name] = stack.enter_context(
-                        open_embedded(folder, {**tables, **configure_store(folder, server)})
-                    )
+                    found = open_embedded(folder, {**tables, **configure_store(folder, server)})
+                    opened[name] = stack.enter_context(found)
+                    opened[name].exact = name == "qdrant"
                 else:
                     opener = {"embedded": open_embedded, "daemons": open_daemons}[name]
                     opened[name] = stack.enter_context(opener(folder, tables))
@@ -70,7 +70,7 @@ def lakes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session", params=CELLS, ids="-".join)
-def lake(request: pytest.FixtureRequest, lakes: Callable[[str], Lake]) -> Lake:
+def lake(request: pytest.FixtureRequest, lakes: Callable[[str], Lake]) -> Iterator[Lake]:
     """A lake; killed: with data that was acknowledged before its process was killed."""
     variant, state = request.param
     found = lakes(variant)
@@ -81,7 +81,9 @@ def lake(request: pytest.FixtureRequest, lakes: Callable[[str], Lake]) -> Lake:
         found.kill()
         for case in SERVICE_CASES:  # until its successor has the folder's lock, the gateway answers 503
             wait_for_service(found.through(case.service), case.health)
-    return found
+    yield found
+    if variant in MISSING and state == STATES[-1] and isinstance(found, Embedded):
+        found.stack.close()  # the servers beside it need the memory
 
 
 @pytest.fixture

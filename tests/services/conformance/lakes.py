@@ -54,6 +54,8 @@ class Lake:
     """A running lake, as one of the variants has it."""
 
     name = ""
+    exact = True
+    """Whether its searches compare all vectors."""
 
     def through(self, service: str) -> Route:
         """The way that the variant is about."""

@@ -200,7 +200,7 @@ def _keep_index(lake: Lake) -> None:
 
 def _check_index(lake: Lake) -> None:
     info = call_index(lake, "GET", f"/vectors_{lake.name}").json()
-    assert (info["length"], info["dimension"], info["distance"], info["exact"]) == (3, 4, "cosine", True)
+    assert (info["length"], info["dimension"], info["distance"], info["exact"]) == (3, 4, "cosine", lake.exact)
     answer = call_index(lake, "POST", f"/vectors_{lake.name}/search", {"vector": [0, 0, 1, 0.1], "k": 4})
     hits = answer.json()["results"]
     assert (hits[0]["id"], hits[0]["metadata"], len(hits)) == ("v3", {"n": 2}, 3)

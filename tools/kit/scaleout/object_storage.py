@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -23,6 +24,8 @@ from lakehouse.services.warehouse.signing import EMPTY_SHA256, S3Request, sign_h
 from tools.kit.scaleout.processes import START_TIMEOUT, accepts, find_free_ports, run_server, wait_until
 
 REGION, BUCKET = "us-east-1", "lake"
+SMALL_HEAP = {"GOGC": "50", "GOMEMLIMIT": "256MiB"}
+"""By default the server's memory grows to 700 MB in a session."""
 
 
 @dataclass
@@ -113,7 +116,8 @@ def open_object_storage(folder: Path) -> Iterator[ObjectStorage]:
     options += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-master.telemetry=false"]
     options += ["-volume.max=100", "-master.volumeSizeLimitMB=256"]
     log = folder.parent / f"{folder.name}.log"
-    with run_server([program, f"-logdir={folder}", "server", *options], log, stop=signal.SIGKILL) as process:
+    command = [program, f"-logdir={folder}", "server", *options]
+    with run_server(command, log, environment={**os.environ, **SMALL_HEAP}, stop=signal.SIGKILL) as process:
         wait_until(lambda: accepts(ports[3]) and accepts(ports[-1]), process, log)
         shell = [
             program,

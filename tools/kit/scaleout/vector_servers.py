@@ -34,7 +34,7 @@ class VectorServer:
 
     def start(self) -> None:
         """Run the server, and wait until it answers."""
-        self.process = self._stack.enter_context(run_server(self.command, self.log))
+        self.process = self._stack.enter_context(run_server(self.command, self.log, stop=signal.SIGKILL))
         wait_until(self._answers, self.process, self.log)
 
     def kill(self) -> None:

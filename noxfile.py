@@ -147,11 +147,9 @@ def scaleout(session: nox.Session) -> None:
 
     With Java and Maven, Spark is one of them (430 MB); without them its tests are skipped.
     """
-    has_spark = bool(shutil.which("java") and shutil.which("mvn"))
-    groups = ("test", "scaleout", "spark-server") if has_spark else ("test", "scaleout")
-    install(session, *groups, extras="lake,postgres,flightsql" if has_spark else "lake,postgres,flightsql,spark")
+    jars = install_servers(session, "test")
     session.install("--no-deps", CHROMA)
-    env = {**ENVIRONMENT, "LAKEHOUSE_SPARK_JARS": fetch_spark_jars(session) if has_spark else ""}
+    env = {**ENVIRONMENT, "LAKEHOUSE_SPARK_JARS": jars}
     tests = (
         "tests/services/tables/test_object_storage.py",
         "tests/services/postgres",
@@ -167,6 +165,22 @@ def scaleout(session: nox.Session) -> None:
     on_servers = "(qdrant and retrieval) or ((qdrant or chroma) and (vectord or matrixd)) or vector_stores"
     chosen = f"warehouse or bucket or object_storage or postgres or promotion or pgvector or {on_servers}"
     session.run(*PYTEST, "-rs", "-k", chosen, *(session.posargs or tests), env=env)
+
+
+@nox.session
+def engine_cancellation(session: nox.Session) -> None:
+    """The client leaves, and the engine stands still: DuckDB, Spark, Sail, S3, PostgreSQL, models. Takes 15 minutes."""
+    jars = install_servers(session, extras="local")
+    session.run("python", "-m", "tools.engine_cancellation", *session.posargs, env={"LAKEHOUSE_SPARK_JARS": jars})
+
+
+def install_servers(session: nox.Session, *groups: str, extras: str = "") -> str:
+    """Install servers of a lake beyond one machine; the folder of Spark's jars, empty without Java and Maven."""
+    has_spark = bool(shutil.which("java") and shutil.which("mvn"))
+    groups += ("scaleout", "spark-server") if has_spark else ("scaleout",)
+    names = ["lake", "postgres", "flightsql", *([] if has_spark else ["spark"]), *filter(None, [extras])]
+    install(session, *groups, extras=",".join(names))
+    return fetch_spark_jars(session) if has_spark else ""
 
 
 def fetch_spark_jars(session: nox.Session) -> str:

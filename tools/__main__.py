@@ -39,7 +39,11 @@ TOOLS = {
         Tool("lake_crashes", "100 kills of the processes of a lake under load, and what it holds then", "4 min"),
         Tool("retrieval_crashes", "100 kills of the processes of indexes under load, and what they hold then", "5 min"),
         Tool("trino_cancellation", "time from a client's leaving to the end of its statement on Trino", "2 min"),
-        Tool("engine_cancellation", "the same on Spark and Sail, which it starts, by their processor time", "3 min"),
+        Tool(
+            "engine_cancellation",
+            "the same for DuckDB, Spark, Sail, S3, PostgreSQL and models, which it starts, by their processor time",
+            "15 min",
+        ),
         Tool("reloads", "1,000 reloads of the configuration under load: failures, and what is left", "15 min"),
         Tool("faults", "a provider that breaks on purpose, and a score card", "20 s to 10 min"),
         Tool("compare_proxies", "differences to nginx and Caddy; writes docs/proxy-differences.md", "30 s"),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,21 +42,27 @@ class ServeProcess(NamedTuple):
 
 
 @contextmanager
-def run_lakehouse(tables: Mapping[str, Mapping[str, object]], *arguments: str) -> Iterator[ServeProcess]:
+def run_lakehouse(
+    tables: Mapping[str, Mapping[str, object]], *arguments: str, log: Path | None = None
+) -> Iterator[ServeProcess]:
     """`lakehouse serve` with these tables as its configuration, on a free port, until the block ends."""
     document = "".join(f"[{name}]\n" + "".join(_lines(table)) for name, table in tables.items())
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(document)
         file.flush()
-        with run_configured(Path(file.name), *arguments) as process:
+        with run_configured(Path(file.name), *arguments, log=log) as process:
             yield process
 
 
 @contextmanager
-def run_configured(configuration: Path, *arguments: str) -> Iterator[ServeProcess]:
-    """`lakehouse serve` with a configuration file, on a free port, until the block ends."""
+def run_configured(configuration: Path, *arguments: str, log: Path | None = None) -> Iterator[ServeProcess]:
+    """`lakehouse serve` with a configuration file, on a free port, until the block ends.
+
+    Its log goes to a file, or to stderr.
+    """
     command = [sys.executable, "-m", "lakehouse", "serve", "-c", str(configuration), "--bind", "127.0.0.1:0"]
-    process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
+    with nullcontext() if log is None else log.open("w") as errors:
+        process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
         host, port = _address(process)
         yield ServeProcess(host, port, process.pid)

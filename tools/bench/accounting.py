@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from tools.bench.measure import Bench
 
 CONNECTIONS = 16
-TURN = 1.0
-"""Seconds for which a service has the load, before the next one has it."""
+TURN = 2.0
+"""Seconds for which a variant has the load, before the next one has it."""
 
 SETTLED_AFTER = 1.5
-"""Seconds after which the last rows are stored."""
+"""Seconds after which the last rows of a turn are stored."""
 
 SESSION = "x-session-id: 6f1c1f0e-1f39-4a53-9a3c-3f1d8a0b7c11"
 OTHER_HEADER = "x-sessiom-id: 6f1c1f0e-1f39-4a53-9a3c-3f1d8a0b7c11"
@@ -31,7 +31,7 @@ OTHER_HEADER = "x-sessiom-id: 6f1c1f0e-1f39-4a53-9a3c-3f1d8a0b7c11"
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A service, and the header of its requests."""
+    """Whether the service has the system tables, and the header of the requests."""
 
     tables: bool = False
     header: str = ""
@@ -44,21 +44,28 @@ VARIANTS: Mapping[str, Variant] = {
     "tables": Variant(tables=True),
     "both": Variant(tables=True, header=SESSION),
 }
-"""Each has a service of its own, with all processes of the lake: what one does later is not counted for another."""
+"""Two starts of one service differ by up to a twentieth, so variants of one configuration share a service."""
 
 
 @dataclass(kw_only=True)
-class _Service:
-    """The service of a variant, with its CPU time when it had been warmed, and the requests since then."""
+class _Load:
+    """The requests of a variant, and the CPU time that its service took for them."""
 
     running: Running
     target: Target
-    began: float = 0.0
+    seconds: float = 0.0
     requests: int = 0
+
+    def add_turn(self, bench: Bench) -> None:
+        """Send requests for one turn, and wait until nothing is left to do for them."""
+        before = self.running.cpu_seconds()
+        self.requests += bench.rate(self.target, CONNECTIONS, seconds=TURN).requests
+        time.sleep(SETTLED_AFTER)
+        self.seconds += self.running.cpu_seconds() - before
 
     def cost(self) -> float:
         """Microseconds of CPU time for one request, in all processes."""
-        return (self.running.cpu_seconds() - self.began) / self.requests * 1e6
+        return self.seconds / self.requests * 1e6
 
 
 def accounting(bench: Bench, peer: type[Peer]) -> Mapping[str, float]:
@@ -75,33 +82,35 @@ def accounting(bench: Bench, peer: type[Peer]) -> Mapping[str, float]:
 
 
 def _measure_kind(bench: Bench, peer: type[Lakehouse], kind: str) -> dict[str, float]:
-    """The cost of a request in each variant. The services have the load in turns, each round begins with another."""
+    """The cost of a request in each variant. They have the load in turns, each round begins with another."""
     with ExitStack() as stack:
-        services = {name: _start(stack, bench, peer, name, kind) for name in VARIANTS}
-        for service in services.values():
-            bench.warm(service.target)
-            service.began = service.running.cpu_seconds()
-        turns = list(services.values())
-        for _ in range(bench.tries):
-            for service in turns:
-                service.requests += bench.rate(service.target, CONNECTIONS, seconds=TURN).requests
+        gateways = {tables: _make_gateway(bench, peer, tables=tables) for tables in (False, True)}
+        running = {
+            tables: stack.enter_context(gateway.start(cores=bench.gateway_cores))
+            for tables, gateway in gateways.items()
+        }
+        loads: dict[str, _Load] = {}
+        for name, variant in VARIANTS.items():
+            gateway = gateways[variant.tables]
+            target = gateway.get() if kind == "get" else gateway.chat("whole")
+            target = replace(target, headers=[*target.headers, *filter(None, [variant.header])])
+            loads[name] = _Load(running=running[variant.tables], target=target)
+            bench.warm(target)
+        turns = list(loads.values())
+        for _ in range(bench.tries // 2):
+            for load in turns:
+                load.add_turn(bench)
             turns.append(turns.pop(0))
-        time.sleep(SETTLED_AFTER)
-        return {name: service.cost() for name, service in services.items()}
+        return {name: load.cost() for name, load in loads.items()}
 
 
-def _start(stack: ExitStack, bench: Bench, peer: type[Lakehouse], name: str, kind: str) -> _Service:
-    variant = VARIANTS[name]
-    directory = bench.directory / "accounting" / name
+def _make_gateway(bench: Bench, peer: type[Lakehouse], *, tables: bool) -> Lakehouse:
+    directory = bench.directory / "accounting" / f"tables-{tables}".lower()
     shutil.rmtree(directory, ignore_errors=True)
     options = f"""
         [lake]
         path = "{directory}/lake"
         start = "eager"
         [observe.system_tables]
-        enabled = {str(variant.tables).lower()}"""
-    gateway = peer(directory, port=PORT + 1 + list(VARIANTS).index(name), options=options)
-    running = stack.enter_context(gateway.start(cores=bench.gateway_cores))
-    target = gateway.get() if kind == "get" else gateway.chat("whole")
-    headers = [*target.headers, *filter(None, [variant.header])]
-    return _Service(running=running, target=replace(target, headers=headers))
+        enabled = {str(tables).lower()}"""
+    return peer(directory, port=PORT + 1 + tables, options=options)

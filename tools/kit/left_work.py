@@ -29,11 +29,20 @@ TABLE, INDEX = "rows", "texts"
 WORDS = [f"{begin}{end}" for begin in ("lake", "table", "index", "river", "stone", "cloud") for end in "abcdefghijklm"]
 
 
+MERGER = "merge_thread"
+"""Threads in which tantivy merges segments of the keyword index. That is upkeep of what is stored, which any write may
+begin, and tantivy cannot end it."""
+
+
 class Rest(NamedTuple):
-    """What processes did after they were left: the seconds until their last work, and their processor time."""
+    """What processes did after they were left: the seconds until their last work, and their processor time.
+
+    `merging` is processor time as well. It is no work for those who have left, and not in the others.
+    """
 
     seconds: float
     cpu: float
+    merging: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,23 +157,35 @@ def make_item(number: int) -> dict[str, Any]:
 
 def wait_idle(pids: Sequence[int]) -> Rest:
     """Wait until no process has worked for `QUIET` seconds."""
+    times = _ThreadTimes(pids)
     began = last = time.perf_counter()
-    first = spent = cpu_seconds(pids)
+    worked = merged = 0.0
     while time.perf_counter() - last < QUIET and time.perf_counter() - began < NEVER:
         time.sleep(STEP)
-        now = cpu_seconds(pids)
-        if now - spent > NOISE:
+        work, merging = times.look()
+        worked, merged = worked + work, merged + merging
+        if work > NOISE:
             last = time.perf_counter()
-        spent = now
-    return Rest(last - began, spent - first)
+    return Rest(last - began, worked, merged)
 
 
-def cpu_seconds(pids: Sequence[int]) -> float:
-    """The processor time of all threads of some processes; what a thread used that has ended is not known."""
-    total = 0
-    for pid in pids:
-        with suppress(OSError):
-            for thread in Path(f"/proc/{pid}/task").iterdir():
-                with suppress(OSError):
-                    total += int((thread / "schedstat").read_bytes().split()[0])
-    return total / 1e9
+class _ThreadTimes:
+    """The processor time of all threads of some processes."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._pids = pids
+        self._times: dict[Path, int] = {}
+        self.look()
+
+    def look(self) -> tuple[float, float]:
+        """Seconds of processor time since the last look: of work, and of merging."""
+        spent = {False: 0, True: 0}
+        for pid in self._pids:
+            with suppress(OSError):
+                for thread in Path(f"/proc/{pid}/task").iterdir():
+                    with suppress(OSError):
+                        time_now = int((thread / "schedstat").read_bytes().split()[0])
+                        if more := time_now - self._times.get(thread, 0):
+                            self._times[thread] = time_now
+                            spent[(thread / "comm").read_text().startswith(MERGER)] += more
+        return spent[False] / 1e9, spent[True] / 1e9

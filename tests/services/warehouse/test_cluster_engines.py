@@ -88,6 +88,33 @@ async def test_what_is_refused_and_what_is_not(cluster: Service) -> None:
     assert await cluster.sql("EXPLAIN SELECT 1")
 
 
+@pytest.mark.parametrize("engine", ["flight_sql"])
+async def test_a_server_without_parameters_says_so(cluster: Service) -> None:
+    """Whatever the values are: this one knows no prepared statements."""
+    for statement, params in (
+        ("SELECT ?", [1]),
+        ("SELECT ? + $2", ["a", None]),
+        ("SELECT 1", [True]),
+        ("SELECT ? FROM nowhere", [1.5]),
+        ("SELECT ?", ["\0" + "x" * 100_000]),
+        ("SELECT ?", list(range(3000))),
+    ):
+        with pytest.raises(ErrBadRequest, match=r"flightsql\.url takes no parameters, so write their values into the"):
+            await cluster.sql(statement, params=params)
+    for refused, problem in (
+        ([1, 2**70], "parameter 2 is a number of more than 64 bits"),
+        ([[1]], "parameter 1 is an array or an object"),
+        ([{"a": 1}], "parameter 1 is an array or an object"),
+        ({"a": 1}, "`params` must be an array"),
+    ):
+        with pytest.raises(ErrBadRequest, match=problem):
+            await cluster.sql("SELECT ?", params=refused)
+    with pytest.raises(ErrBadRequest, match="not provided"):
+        await cluster.sql("SELECT ?", params=[])
+    assert await cluster.sql("SELECT 1", params=[]) == [[1]]
+    assert await cluster.sql("SELECT 2", params={}) == [[2]]
+
+
 async def test_a_statement_that_is_left_or_late_ends_on_the_server(
     request: pytest.FixtureRequest, cluster: Service, engine: str
 ) -> None:

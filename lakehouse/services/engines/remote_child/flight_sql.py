@@ -62,6 +62,9 @@ class FlightSqlSource:
         """Start a statement; at the end of the block it is cancelled, if rows are left."""
         try:
             batches = self._execute(request)
+        except CallError:
+            self._close_statement()
+            raise
         except adbc.Error as error:
             self._close_statement()
             call.check_cancelled()
@@ -94,14 +97,14 @@ class FlightSqlSource:
             threading.Thread(target=self._cancel, args=(statement,), daemon=True).start()
 
     def _execute(self, request: RemoteRequest) -> FlightSqlBatches:
+        row = make_row(request.params) if request.params else None
         connection = self._connect(request)
         self._statement = statement = adbc.AdbcStatement(connection)
         timeouts = dict.fromkeys(_TIMEOUTS, f"{request.timeout:.3f}")
         statement.set_options(**timeouts, **{"adbc.rpc.result_queue_size": str(QUEUE)})
         statement.set_sql_query(request.sql)
-        if request.params:
-            statement.prepare()
-            statement.bind(make_row(request.params))
+        if row is not None:
+            _bind(statement, row)
         stream, _ = statement.execute_query()
         return FlightSqlBatches(pa.RecordBatchReader.from_stream(stream))
 
@@ -153,6 +156,20 @@ class FlightSqlSource:
                 with suppress(adbc.Error):
                     handle.close()
         self._connection = self._database = self._credentials = None
+
+
+def _bind(statement: adbc.AdbcStatement, row: pa.RecordBatch) -> None:
+    """Set the parameters of a statement. Raises adbc.Error, and CallError for a server that takes none."""
+    try:
+        statement.prepare()
+        statement.bind(row)
+    except adbc.NotSupportedError as error:
+        why = make_call_error(error).failure.message
+        raise CallError(
+            BAD_REQUEST,
+            "the server at queryd.flightsql.url takes no parameters, so write their values into the statement: it does"
+            f" not know prepared statements ({why})",
+        ) from None
 
 
 def make_row(params: list[object] | dict[str, object]) -> pa.RecordBatch:

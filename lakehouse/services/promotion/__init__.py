@@ -29,4 +29,5 @@ In the child, which has pyiceberg:
     avro_values       the values in them
     table_checks      a table in the warehouse compared with that of the folder
     target_catalog    the catalog of the target
+    rest_target       one that is behind a REST API
 """

@@ -110,10 +110,14 @@ class CheckCatalog(Request, frozen=True, kw_only=True):
 
 
 class CatalogState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a catalog has: whether the tables of this promotion are in it, and which other tables have their names."""
+    """What a catalog has: whether the tables of this promotion are in it, and which other tables have their names.
+
+    `found` is how many of them are in it.
+    """
 
     registered: bool
     conflicts: tuple[str, ...] = ()
+    found: int = 0
 
 
 class Register(Request, frozen=True, kw_only=True):

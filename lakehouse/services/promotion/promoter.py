@@ -155,10 +155,15 @@ class Promotion:
         entries: list[CatalogEntry] = await self._process.call(messages.ListEntries(), list[CatalogEntry])
         return entries
 
-    async def _check_catalog(self, plan: Plan, promotion: str) -> CatalogState:
+    async def _read_catalog(self, plan: Plan, promotion: str) -> CatalogState:
         entries = [table.entry for table in plan.tables]
         request = messages.CheckCatalog(entries=entries, promotion=promotion)
         state: CatalogState = await self._process.call(request, CatalogState)
+        return state
+
+    async def _check_catalog(self, plan: Plan, promotion: str) -> CatalogState:
+        """What the target's catalog has. Raises Refused for other tables with the names of this lake."""
+        state = await self._read_catalog(plan, promotion)
         if state.conflicts:
             names = ", ".join(state.conflicts[:3])
             more = " and more" if len(state.conflicts) > 3 else ""
@@ -173,8 +178,8 @@ class Promotion:
         self._progress.begin("looking at the target", 0)
         if self._records is not None:
             await self._records.check(promotion)
-        await check_owner(self._bucket, self._target.settings)
         existing = await list_target(self._bucket)
+        await check_owner(self._bucket, self._target.settings)
         await check_keys(self._bucket, promotion, plan.files, existing, stored)
         return existing
 
@@ -185,7 +190,7 @@ class Promotion:
         try:
             await self._process.call(messages.Register(entries=entries, promotion=promotion), int)
         except Refused:
-            if self._target.is_sql:  # one transaction, which has registered none
+            if self._target.is_sql or not (await self._read_catalog(plan, promotion)).found:  # none is registered
                 remove_mark(self._directory.path)
             raise
         except ErrUpstream as error:

@@ -1,8 +1,7 @@
 """The catalog of the target: whether it has the tables already, and their registration. Used by the child.
 
 In PostgreSQL all tables are registered in one transaction, with a property that names the promotion: a promotion that
-was interrupted at this point finds out whether its tables are in. A REST catalog registers one table after the other,
-and they are recognized by their identity.
+was interrupted at this point finds out whether its tables are in.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pyiceberg.exceptions import NoSuchTableError, RESTError
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.promotion.messages import CatalogEntry, CatalogState
-from lakehouse.services.tables.catalog import open_metadata
+from lakehouse.services.promotion.rest_target import check_rest, register_rest
 from lakehouse.services.tables.kept_metadata import MetadataKeepingCatalog
 from lakehouse.services.tables.names import canonical, decode_name
 from lakehouse.services.tables.object_storage import ObjectStorage
@@ -55,7 +53,9 @@ def check_catalog(
 ) -> CatalogState:
     """Look for the tables, and for others with their names. Changes nothing. Raises CallError."""
     if not settings.catalog.startswith("postgresql://"):
-        return _check_rest(_open_rest(settings), source, entries)
+        catalog = open_shared_catalog(settings)
+        assert isinstance(catalog, RestLakeCatalog)  # noqa: S101 - for the types only
+        return check_rest(catalog, source, entries)
     url = make_postgres_url(settings, ObjectStorage(settings).load_credentials())
     engine = create_engine(url)
     try:
@@ -69,7 +69,7 @@ def check_catalog(
 
 def _check_sql(connection: Connection, catalog: str, entries: Sequence[CatalogEntry], promotion: str) -> CatalogState:
     if _is_registered(connection, catalog, promotion):
-        return CatalogState(registered=True)
+        return CatalogState(registered=True, found=len(entries))
     taken = [(str(namespace), str(table)) for namespace, table in connection.execute(_LIST, {"catalog": catalog})]
     return CatalogState(registered=False, conflicts=tuple(_find_conflicts(entries, taken)))
 
@@ -99,7 +99,7 @@ def register_tables(
     """Register the tables, unless that has been done. Returns how many there are. Raises CallError."""
     catalog = open_shared_catalog(settings)
     if isinstance(catalog, RestLakeCatalog):
-        return _register_rest(catalog, source, entries)
+        return register_rest(catalog, source, entries)
     assert isinstance(source, MetadataKeepingCatalog)  # noqa: S101 - that of a folder
     with source.engine.connect() as connection:
         found = connection.execute(_READ_PROPERTIES, {"catalog": source.name})
@@ -133,44 +133,3 @@ def _register_sql(
     for namespace, key, value in [*properties, (PROMOTIONS, _property(promotion), str(len(entries)))]:
         values = {"catalog": catalog.name, "namespace": namespace, "key": key}
         connection.execute(_ADD_PROPERTY, {**values, "value": value})
-
-
-def _open_rest(settings: WarehouseSettings) -> RestLakeCatalog:
-    catalog = open_shared_catalog(settings)
-    assert isinstance(catalog, RestLakeCatalog)  # noqa: S101 - for the types only
-    return catalog
-
-
-def _check_rest(catalog: RestLakeCatalog, source: LakeCatalog, entries: Sequence[CatalogEntry]) -> CatalogState:
-    if dropped := [entry.shown for entry in entries if entry.dropped]:
-        raise CallError(
-            "unprocessable",
-            f"dropped tables cannot be promoted to a REST catalog, which refuses their names ({dropped[0]}): let them"
-            " expire (POST /v1/catalog/expire), or use a catalog in PostgreSQL",
-        )
-    own = [entry for entry in entries if _is_same(catalog, source, entry)]
-    others = [entry for entry in entries if entry not in own]
-    names = {canonical(name) for name in catalog.list_names()} - {canonical(entry.shown) for entry in own}
-    conflicts = tuple(entry.shown for entry in others if canonical(entry.shown) in names)
-    return CatalogState(registered=bool(entries) and not others, conflicts=conflicts)
-
-
-def _is_same(catalog: RestLakeCatalog, source: LakeCatalog, entry: CatalogEntry) -> bool:
-    try:
-        found = catalog.load_table((*entry.namespace.split("."), entry.table))
-    except NoSuchTableError:
-        return False
-    return bool(found.metadata.table_uuid == open_metadata(source, entry.location).metadata.table_uuid)
-
-
-def _register_rest(catalog: RestLakeCatalog, source: LakeCatalog, entries: Sequence[CatalogEntry]) -> int:
-    for entry in entries:
-        if _is_same(catalog, source, entry):
-            continue
-        where = (*entry.namespace.split("."), entry.table)
-        catalog.ensure_namespace(where[:-1])
-        try:
-            catalog.register_table(where, catalog.storage.locate(entry.location))
-        except (RESTError, NotImplementedError) as error:
-            raise CallError("upstream", f"the catalog does not register {entry.shown}: {error}") from None
-    return len(entries)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from lakehouse.config.warehouse_values import POSTGRESQL
+from lakehouse.core.errors import ErrUpstream
 from lakehouse.services.lake.concurrency import run_all
 from lakehouse.services.promotion.copying import PROMOTION_FIELD
 from lakehouse.services.promotion.journal import Journal, Stored
@@ -15,6 +17,7 @@ from lakehouse.services.warehouse.settings import STATE, WarehouseSettings
 
 OWNER = f"{STATE}catalog"
 AT_ONCE = 16
+FORBIDDEN = 403
 NAMED = 3
 """Keys that the text of a refusal names."""
 
@@ -39,8 +42,19 @@ async def list_target(bucket: Bucket) -> dict[str, Found]:
 
 
 async def check_owner(bucket: Bucket, settings: WarehouseSettings) -> None:
-    """Raise Refused if services with another catalog use the warehouse: they would delete the files as strangers'."""
-    data = await bucket.read(OWNER)
+    """Raise Refused if services with another catalog use the warehouse: they would delete the files as strangers'.
+
+    Also for a bucket of tables: a server of them, which is a REST catalog as well, takes no tables from elsewhere.
+    """
+    try:
+        data = await bucket.read(OWNER)
+    except ErrUpstream as error:
+        if error.upstream_status != FORBIDDEN or settings.catalog.startswith(POSTGRESQL):
+            raise
+        raise Refused(
+            f"the bucket {settings.bucket} can be listed but refuses the key {OWNER}, as those do that take only tables"
+            " which their own catalog has made: name an ordinary bucket, and a catalog that registers tables in it"
+        ) from None
     owner = "" if data is None else data.decode("utf-8", "replace")
     if owner and owner != f"{settings.catalog} {settings.catalog_name}":
         raise Refused(

@@ -115,6 +115,9 @@ async def test_one_of_several_engines_is_chosen(service: PageService, browser: B
     await tab.run("document.getElementById('reload').click()")
     await tab.until("document.getElementById('engine').options.length === 2")
     assert await tab.run("document.getElementById('engine').value") == "spark", "the choice stays"
+    assert await tab.run("[identifier('sales'), identifier('eu/sales.2026')]") == ["sales", "eu.`sales~2026`"]
+    await tab.run("document.getElementById('engine').value = 'duckdb'")
+    assert await tab.run("[identifier('sales'), identifier('eu/sales.2026')]") == ["sales", '"eu/sales.2026"']
     await tab.screenshot("lake-engines-1600")
     assert tab.problems == []
 

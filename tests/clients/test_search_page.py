@@ -55,6 +55,7 @@ async def test_a_search_shows_passages_with_their_sources(service: PageService, 
 
 async def test_an_answer_shows_its_citations_and_what_cites_nothing(service: PageService, browser: Browser) -> None:
     service.ask.go = trio.Event()
+    service.lake.engines = ["trino", "duckdb"]
     tab = await open_search_tab(service, browser)
     await enter(tab, "Who stands?")
     await tab.press("Enter", ctrl=True)
@@ -78,8 +79,9 @@ async def test_an_answer_shows_its_citations_and_what_cites_nothing(service: Pag
     await tab.run("document.querySelectorAll('#cited-answer button')[1].click()")
     await click(tab, "#passage-3 details button")
     await tab.until("document.querySelectorAll('#grid tbody tr').length === 3")
-    opened = json.loads(service.lake.received[-1])["sql"]
-    assert opened == "SELECT * FROM sales AT (VERSION => 81) LIMIT 1 OFFSET 17"
+    opened = json.loads(service.lake.received[-1])
+    assert opened["sql"] == "SELECT * FROM sales AT (VERSION => 81) LIMIT 1 OFFSET 17"
+    assert opened["engine"] == "duckdb", "whose dialect it is in"
     assert await tab.run("location.hash") == "#lake"
     assert tab.problems == []
 

@@ -47,7 +47,13 @@ function size(bytes) {
 }
 
 const plural = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
-const identifier = name => /^[a-z_][a-z0-9_]*$/i.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
+const quote = (name, mark = '"') => /^[a-z_][a-z0-9_]*$/i.test(name) ? name : mark + name.replaceAll(mark, mark + mark) + mark;
+const QUOTES = {spark: "`", flightsql: "`", trino: '"'};
+
+function identifier(name) {             // of a table, as the chosen engine has it: `a/b.c` is a.b~c in a catalog
+  const mark = QUOTES[$("engine").value];
+  return mark ? name.replaceAll(".", "~").split("/").map(part => quote(part, mark)).join(".") : quote(name);
+}
 
 async function problemOf(response) {    // the error document of a response, whatever its body is
   const text = await response.text();
@@ -203,10 +209,10 @@ function showSqlCurl() {
   $("sql-curl").textContent = `curl ${quoted(`${location.origin}/v1/sql`)} \\\n  -H 'Content-Type: application/json'${header} \\\n  -d ${quoted(JSON.stringify(statement()))}`;
 }
 
-async function loadEngines() {          // they can be chosen where the service has several
+async function loadEngines(wanted = "") {   // they can be chosen where the service has several
   const response = await get("/v1/sql/engines").catch(() => null);
   const {engines, default: usual} = response && response.ok ? await response.json() : {engines: [], default: ""};
-  const chosen = hasEngines() ? $("engine").value : "";
+  const chosen = wanted || (hasEngines() ? $("engine").value : "");
   $("engine").replaceChildren(...engines.map(name => make("option", "", name)));
   $("engine").value = engines.includes(chosen) ? chosen : usual;
   $("engine-choice").hidden = !hasEngines();

@@ -61,7 +61,8 @@ function showPassage(passage, cited) {
 function rowButton({table, metadata}) { // a row is shown by the query that finds it in its snapshot
   const open = make("button", "small", "Open the row");
   open.type = "button";
-  open.addEventListener("click", () => {
+  open.addEventListener("click", async () => {
+    await loadEngines("duckdb");        // the statement is in its dialect
     $("sql").value = `SELECT * FROM ${identifier(table)} AT (VERSION => ${metadata.snapshot_id}) LIMIT 1 OFFSET ${metadata.row}`;
     showSqlCurl();
     selectByHand("lake");

@@ -2,13 +2,14 @@
 
 | source | session | agent | parent of the agent |
 |---|---|---|---|
-| `x-session-id` (ours, OpenRouter's) | its value | `x-session-agent-id` | `x-session-parent-agent-id` |
+| an agent that OpenCode's has started | `x-parent-session-id` | `x-session-id` | |
+| `x-session-id` (ours, OpenCode's, OpenRouter's) | its value | `x-session-agent-id` | `x-session-parent-agent-id` |
 | Claude Code | `x-claude-code-session-id` | `x-claude-code-agent-id` | `x-claude-code-parent-agent-id` |
 | Codex | `session-id` | `thread-id`, unless it is the session's | |
 | the field `session` of our own forms | a string, or its `id` | its `agent` | its `parent_agent` |
 
-The first source that names a session is taken, and no other. A name that is not acceptable is an error in the first and
-in the last of them, which name a session for this service. The headers of other programs may mean something else to
+The first source that names a session is taken, and no other. A name that is not acceptable is an error in `x-session-…`
+and in the last of them, which name a session for this service. The headers of other programs may mean something else to
 them, so one of their values that is not acceptable is treated as absent.
 """
 
@@ -61,7 +62,10 @@ class _Source(NamedTuple):
 OURS, CLAUDE_CODE, CODEX = b"x-session-id", b"x-claude-code-session-id", b"session-id"
 """The headers that name a session. A request without any of them has none from its headers."""
 
+_PARENT = b"x-parent-session-id"
+
 _SOURCES = (
+    _Source(_PARENT, OURS, b""),  # only beside the other one
     _Source(OURS, b"x-session-agent-id", b"x-session-parent-agent-id"),
     _Source(CLAUDE_CODE, b"x-claude-code-agent-id", b"x-claude-code-parent-agent-id"),
     _Source(CODEX, b"thread-id", b""),
@@ -71,7 +75,7 @@ _SOURCES = (
 def read_session_headers(fields: Mapping[bytes, bytes]) -> SessionIdentity | None:
     """The session that headers name, whose names are in lower case. Raises ErrBadRequest naming the header."""
     for session, agent, parent_agent in _SOURCES:
-        if (name := fields.get(session)) is not None:
+        if (name := fields.get(session)) is not None and (session != _PARENT or agent in fields):
             try:
                 identity = _read_known(session, name, fields.get(agent), fields.get(parent_agent))
             except _TooLong:

@@ -61,8 +61,13 @@ PAID: frozenset[ErrorClass | None] = frozenset({"timeout", "empty_response", "in
 """Failures after which a provider has worked for the request, and may bill it."""
 
 
+MAX_RETRY_AFTER = 300.0
+"""Seconds. Clients that wait for as long as `Retry-After` says do so without a word: Goose and OpenCode for an hour."""
+
+
 def make_retry_headers(error: LakehouseError) -> list[tuple[str, str]]:
     """The error's headers, and `x-should-retry: false` for one that a retry cannot repair, or that may have been paid.
+    A wait of more than `MAX_RETRY_AFTER` is in no header.
 
     Without that header the SDKs of OpenAI and Anthropic retry every 429 and 5xx, Claude Code ten times: a spent quota,
     a rejected provider key, and after a deadline a prompt that is paid again each time, when this service has made its
@@ -70,4 +75,6 @@ def make_retry_headers(error: LakehouseError) -> list[tuple[str, str]]:
     """
     permanent = (error.error_class is not None and not error.retryable) or isinstance(error, ErrSessionStopped)
     paid = error.error_class in PAID or isinstance(error, ErrTimeout)
-    return [*error.headers(), ("x-should-retry", "false")] if permanent or paid else error.headers()
+    late = error.retry_after is not None and error.retry_after > MAX_RETRY_AFTER
+    headers = [] if late else error.headers()
+    return [*headers, ("x-should-retry", "false")] if permanent or paid or late else headers

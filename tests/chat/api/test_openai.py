@@ -10,7 +10,10 @@ import httpx
 import pytest
 import trio
 
+from lakehouse.chat.api.errors import MAX_RETRY_AFTER
+from lakehouse.chat.api.openai.errors import find_status
 from lakehouse.chat.api.protocols import ModelCard
+from lakehouse.chat.dialects.errors.retry_after import parse_retry_after
 from lakehouse.chat.model.parts import ImagePart, ImageUrl, TextPart
 from lakehouse.chat.model.pieces import ContentPiece, ReasoningPiece, ToolCallPiece
 from lakehouse.chat.model.request import Message, OpenAIMessage, OpenAIRequest
@@ -260,7 +263,26 @@ async def test_a_failure_keeps_our_own_fields_and_headers(
     assert (told["class"], told["provider"], told["upstream_status"], told["retryable"]) == (
         ("rate_limit", "kimi", 429, True)
     )
-    assert len(told["attempts"]) == 2
+    assert (len(told["attempts"]), told["retry_after"]) == (2, 7)
+
+
+@pytest.mark.parametrize("path", [PATH, "/v1/responses", "/v1/messages"])
+async def test_a_long_wait_is_in_no_header_so_that_no_client_waits_in_silence(
+    client: httpx.AsyncClient, dispatcher: FakeDispatcher, path: str
+) -> None:
+    asked = {"input": "?"} if path == "/v1/responses" else {"messages": HI, "max_tokens": 9}
+    body = {"model": ASK["model"], **asked}
+    for error in (
+        make_failure("quota", "spent", retry_after=3600),
+        make_failure("rate_limit", "slow", retry_after=MAX_RETRY_AFTER + 1),
+        ErrUnavailable("no key is left", retry_after=3600),
+    ):
+        dispatcher.reply = error
+        response = await client.post(path, json=body)
+        assert response.status_code == find_status(error)
+        assert ("retry-after" in response.headers, response.headers["x-should-retry"]) == (False, "false")
+        told = response.json()["error"]
+        assert path == "/v1/messages" or parse_retry_after({}, told, now=0) == error.retry_after
 
 
 async def test_a_defect_is_told_in_the_envelope(client: httpx.AsyncClient, dispatcher: FakeDispatcher) -> None:

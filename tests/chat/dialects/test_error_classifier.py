@@ -255,6 +255,8 @@ def test_an_error_inside_an_answer_carries_its_own_status(document: dict[str, An
         ({"retry-after": "nan"}, {}, None),
         ({"retry-after": "9" * 400}, {"availability": {"retry_after": 10**400}}, None),
         ({}, {"availability": {"retry_after": 7}}, 7.0),
+        ({}, {"retry_after": 3600.5}, 3600.5),
+        ({"retry-after": "3"}, {"retry_after": 7}, 3.0),
         ({"retry-after": "3"}, {"availability": {"retry_after": 7}}, 3.0),
         ({"x-ratelimit-reset": str(int((NOW + 40) * 1000))}, {}, 40.0),
         ({"x-ratelimit-reset": str(int(NOW + 40))}, {}, 40.0),

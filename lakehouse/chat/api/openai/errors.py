@@ -94,7 +94,8 @@ def find_status(error: LakehouseError) -> int:
 def make_envelope(
     error: LakehouseError, request_id: str | None, form: ClientForm = "chat_completions"
 ) -> dict[str, object]:
-    """`{"error": {"message", "type", "param", "code"}}`, then the fields of the native form but `code`.
+    """`{"error": {"message", "type", "param", "code"}}`, then the fields of the native form but `code`, and
+    `retry_after` in seconds if the error has one: a long one is in no header.
 
     If the upstream speaks the client's form, the message is its own, and its further fields come last; its `code` and
     `param` are used where this service has none.
@@ -110,4 +111,6 @@ def make_envelope(
         "code": kind.code or as_string(theirs.get("code")) or None,
     }
     own = {**openai, **native, **openai, "status": find_status(error)}
+    if error.retry_after is not None:
+        own["retry_after"] = error.retry_after
     return {"error": own | {name: value for name, value in theirs.items() if name not in own}}

@@ -25,6 +25,7 @@ def parse_retry_after(headers: Mapping[str, str], error: JsonObject, *, now: flo
     waits = (
         _parse_milliseconds(headers.get("retry-after-ms")),
         _parse_seconds_or_date(headers.get("retry-after"), now),
+        _parse_number(error.get("retry_after")),
         _parse_number(as_object(error.get("availability")).get("retry_after")),
         _parse_seconds_or_date(inner.get("retry-after"), now),
         _parse_number(metadata.get("retry_after")),

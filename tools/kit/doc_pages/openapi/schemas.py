@@ -94,7 +94,8 @@ def error_properties() -> dict[str, Schema]:
 def openai_error_properties() -> dict[str, Schema]:
     """The members of OpenAI's error document, and after these our own."""
     openai = {"message": STRING, "type": STRING, "param": nullable(STRING), "code": nullable(STRING)}
-    return {**error_properties(), **openai}
+    wait = {"type": "number", "description": "Seconds after which the provider takes a request, where it says so."}
+    return {**error_properties(), **openai, "retry_after": wait}
 
 
 MESSAGE_EVENTS = (
@@ -151,7 +152,8 @@ def handwritten() -> dict[str, Schema]:
     return {
         "Error": struct({"error": struct(error_properties(), optional=DETAILS)}, "An error in the service's own form."),
         "OpenAIError": struct(
-            {"error": struct(openai_error_properties(), optional=DETAILS)}, "An error in OpenAI's form."
+            {"error": struct(openai_error_properties(), optional=(*DETAILS, "retry_after"))},
+            "An error in OpenAI's form.",
         ),
         "AnthropicError": struct(
             {

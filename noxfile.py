@@ -44,7 +44,8 @@ ALONE = find_tests("mark.alone")
 
 CHROMA = "chromadb==1.5.9"
 """Its server is in the package itself; what it depends on is for its client, and has 400 MB."""
-CODEX = "@openai/codex@0.171.0"
+PROGRAMS = ("@openai/codex@0.171.0", "@aaif/goose-binary-linux-x64@1.52.0")
+"""Coding agents as packages of npm. Goose's has the program for one machine alone."""
 CLIENTS = [f"tests/clients/test_{name}.py" for name in ("codex", "openai_agents", "endings", "grid", "client_page")]
 
 SPARK_JARS = (
@@ -128,16 +129,18 @@ def smoke(session: nox.Session) -> None:
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """Clients that are too large for the suite: Codex CLI (165 MB, from npm), JavaScript SDKs, OpenAI's Agents SDK.
+    """Clients that are too large for the suite: Codex CLI and Goose (from npm), JavaScript SDKs, OpenAI's Agents SDK.
 
     `docs/clients.md` has the grid of what they do; a client that does something else fails here.
     """
     install(session, "test", "clients", extras="lake")
     folder = Path(session.create_tmp()).resolve()  # it is relative, and the tests start programs in other directories
-    npm = ("npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error", CODEX)
-    session.run(*npm, external=True, success_codes=[0, 1])  # the tests of a client that cannot be had are skipped
-    path = f"{folder}/node_modules/.bin{os.pathsep}{os.environ['PATH']}"
-    env = {**ENVIRONMENT, "LAKEHOUSE_CLIENTS": "all", "PATH": f"{session.bin}{os.pathsep}{path}"}
+    for program in PROGRAMS:  # one at a time: the tests of a client that cannot be had are skipped
+        npm = ("npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error", program)
+        session.run(*npm, external=True, success_codes=[0, 1])
+    packages = folder / "node_modules"
+    found = (session.bin, packages / ".bin", packages / "@aaif/goose-binary-linux-x64/bin", os.environ["PATH"])
+    env = {**ENVIRONMENT, "LAKEHOUSE_CLIENTS": "all", "PATH": os.pathsep.join(map(str, found))}
     session.run(*PYTEST, "-rs", *CLIENTS, env=env)
 
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 import signal
+import uuid
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -46,7 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
             return 1
         model = arguments.model or models[0]
         token = service.token or NO_TOKEN
-        found.append(LaunchTarget(url=str(service.url).rstrip("/"), token=token, model=model, models=models))
+        run = f"{arguments.client}-{uuid.uuid4()}"
+        found.append(LaunchTarget(url=str(service.url).rstrip("/"), token=token, run=run, model=model, models=models))
         return 0
 
     if status := run_with_service("launch", arguments, find_target):

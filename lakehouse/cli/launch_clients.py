@@ -13,16 +13,31 @@ from dataclasses import dataclass, field
 KEY = "LAKEHOUSE_CLIENT_TOKEN"
 """The variable that holds the token for clients whose configuration names a variable."""
 
+GOOSE_HEADERS = "OPENAI_CUSTOM_HEADERS"
+"""The variable with headers that Goose sends."""
+
+COPILOT_HEADERS = "COPILOT_PROVIDER_HEADERS"
+"""The variable with headers that Copilot CLI sends."""
+
+_OTHER_COPILOT_SETTINGS = tuple(
+    f"COPILOT_PROVIDER_{name}"
+    for name in ("TYPE", "BEARER_TOKEN", "API_KEY_COMMAND", "WIRE_API", "TRANSPORT", "MODEL_ID", "WIRE_MODEL")
+)
+
 MAX_MODELS = 500
 """Models that a client's configuration names: the value of a variable has at most 128 KiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchTarget:
-    """The service that a client is to use: its URL without a path, a token or any text, and models."""
+    """The service that a client is to use: its URL without a path, a token or any text, and models.
+
+    `run` names the run for the service, where a client has no name of its own that is unique.
+    """
 
     url: str
     token: str
+    run: str
     model: str
     models: tuple[str, ...]
 
@@ -88,23 +103,62 @@ def _configure_opencode(target: LaunchTarget, env: Mapping[str, str]) -> LaunchS
     return LaunchSettings(environment={KEY: target.token, "OPENCODE_CONFIG_CONTENT": json.dumps(content)})
 
 
-def _configure_goose(target: LaunchTarget, _: Mapping[str, str]) -> LaunchSettings:
-    """Goose, as a client of OpenAI's."""
+def _configure_goose(target: LaunchTarget, env: Mapping[str, str]) -> LaunchSettings:
+    """Goose, as a client of OpenAI's. Its variables go before its files, those for its subagents among them.
+
+    Its own names of sessions are a date and a number, the same ones on each machine: a header has another.
+    """
+    headers = env.get(GOOSE_HEADERS, "")
     return LaunchSettings(
         environment={
             "GOOSE_PROVIDER": "openai",
             "GOOSE_MODEL": target.model,
+            "GOOSE_SUBAGENT_PROVIDER": "openai",
+            "GOOSE_SUBAGENT_MODEL": target.model,
             "OPENAI_HOST": target.url,
             "OPENAI_BASE_PATH": "v1/chat/completions",
             "OPENAI_API_KEY": target.token,
+            GOOSE_HEADERS: headers if "x-session-id=" in headers.lower() else f"X-Session-Id={target.run}",
         }
     )
 
 
+def _configure_copilot(target: LaunchTarget, env: Mapping[str, str]) -> LaunchSettings:
+    """GitHub's Copilot CLI, with a provider of the user's own; a bearer token and a command would go before the key."""
+    headers = env.get(COPILOT_HEADERS, "")
+    return LaunchSettings(
+        environment={
+            "COPILOT_PROVIDER_BASE_URL": f"{target.url}/v1",
+            "COPILOT_PROVIDER_API_KEY": target.token,
+            "COPILOT_MODEL": target.model,
+            COPILOT_HEADERS: headers if "x-session-id:" in headers.lower() else f"X-Session-Id: {target.run}",
+            **dict.fromkeys(_OTHER_COPILOT_SETTINGS),
+        }
+    )
+
+
+def _configure_qwen(target: LaunchTarget, _: Mapping[str, str]) -> LaunchSettings:
+    """Qwen Code, as a client of OpenAI's. Its arguments go before its files, and the files before its environment."""
+    address = f"{target.url}/v1"
+    return LaunchSettings(
+        arguments=("--auth-type=openai", f"--model={target.model}", f"--openai-base-url={address}"),
+        environment={"OPENAI_BASE_URL": address, "OPENAI_MODEL": target.model, "OPENAI_API_KEY": target.token},
+    )
+
+
 def _configure_aider(target: LaunchTarget, _: Mapping[str, str]) -> LaunchSettings:
-    """aider, as a client of OpenAI's."""
-    environment = {"OPENAI_API_BASE": f"{target.url}/v1", "OPENAI_API_KEY": target.token}
-    return LaunchSettings(arguments=("--model", f"openai/{target.model}"), environment=environment)
+    """aider, as a client of OpenAI's.
+
+    It reads `.env` files over its environment, and its own files go before variables without `AIDER_`. Its models for
+    small requests and for edits would be others, and it would ask a question about each name that it does not know.
+    """
+    models = [f"--{kind}model=openai/{target.model}" for kind in ("", "weak-", "editor-")]
+    address = f"{target.url}/v1"
+    keys = dict.fromkeys(("OPENAI_API_KEY", "AIDER_OPENAI_API_KEY"), target.token)
+    return LaunchSettings(
+        arguments=(*models, f"--openai-api-base={address}", "--no-show-model-warnings"),
+        environment={"OPENAI_API_BASE": address, **keys, "GITHUB_COPILOT_TOKEN": None},
+    )
 
 
 def _read_object(text: str) -> dict[str, object]:
@@ -123,8 +177,12 @@ CLIENTS: Mapping[str, LaunchableClient] = {
         program="claude", install="npm install -g @anthropic-ai/claude-code", configure=_configure_claude
     ),
     "codex": LaunchableClient(program="codex", install="npm install -g @openai/codex", configure=_configure_codex),
+    "copilot": LaunchableClient(
+        program="copilot", install="npm install -g @github/copilot", configure=_configure_copilot
+    ),
     "goose": LaunchableClient(program="goose", install="brew install block-goose-cli", configure=_configure_goose),
     "opencode": LaunchableClient(
         program="opencode", install="npm install -g opencode-ai", configure=_configure_opencode
     ),
+    "qwen": LaunchableClient(program="qwen", install="npm install -g @qwen-code/qwen-code", configure=_configure_qwen),
 }

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from lakehouse.cli.launch_clients import CLIENTS, KEY, MAX_MODELS, LaunchTarget
+from lakehouse.cli.launch_clients import CLIENTS, COPILOT_HEADERS, GOOSE_HEADERS, KEY, MAX_MODELS, LaunchTarget
 from lakehouse.testing.upstreams import ReceivedRequest, open_upstream, respond
 from tools.kit.command import Ran, lakehouse
 
-TARGET = LaunchTarget(url="http://here:3110", token="secret", model='a/"b"', models=("fast", "a/c"))
+TARGET = LaunchTarget(url="http://here:3110", token="secret", run="run-1", model='a/"b"', models=("fast", "a/c"))
 CLIENT = """#!/bin/sh
 { printf '%s\\n' "$0" "$@"; } > "$SEEN/arguments"
 env > "$SEEN/environment"
@@ -55,8 +55,45 @@ def test_what_each_client_is_told() -> None:
     goose = told["goose"].environment
     assert (goose["GOOSE_PROVIDER"], goose["GOOSE_MODEL"]) == ("openai", TARGET.model)
     assert (goose["OPENAI_HOST"], goose["OPENAI_API_KEY"]) == (TARGET.url, "secret")
-    assert told["aider"].arguments == ("--model", f"openai/{TARGET.model}")
-    assert told["aider"].environment == {"OPENAI_API_BASE": "http://here:3110/v1", "OPENAI_API_KEY": "secret"}
+    assert (goose["GOOSE_SUBAGENT_PROVIDER"], goose["GOOSE_SUBAGENT_MODEL"]) == ("openai", TARGET.model)
+    copilot = told["copilot"].environment
+    assert (copilot["COPILOT_PROVIDER_BASE_URL"], copilot["COPILOT_MODEL"]) == ("http://here:3110/v1", TARGET.model)
+    assert (copilot["COPILOT_PROVIDER_API_KEY"], copilot["COPILOT_PROVIDER_BEARER_TOKEN"]) == ("secret", None)
+    qwen = told["qwen"].environment
+    assert (qwen["OPENAI_BASE_URL"], qwen["OPENAI_API_KEY"]) == ("http://here:3110/v1", "secret")
+    assert f"--model={TARGET.model}" in told["qwen"].arguments
+
+
+def test_aider_uses_no_other_service_and_no_other_model() -> None:
+    """Whatever its own files, a project's `.env` and the names of models that it knows say."""
+    told = CLIENTS["aider"].configure(TARGET, {})
+    options = dict(argument.split("=", 1) for argument in told.arguments if "=" in argument)
+    used = f"openai/{TARGET.model}"
+    assert options == {
+        "--model": used,
+        "--weak-model": used,
+        "--editor-model": used,
+        "--openai-api-base": "http://here:3110/v1",
+    }
+    assert {name: told.environment[name] for name in ("OPENAI_API_KEY", "AIDER_OPENAI_API_KEY")} == {
+        "OPENAI_API_KEY": "secret",
+        "AIDER_OPENAI_API_KEY": "secret",
+    }
+
+
+@pytest.mark.parametrize(
+    ("client", "variable", "made", "given"),
+    [
+        ("goose", GOOSE_HEADERS, "X-Session-Id=run-1", "X-Team=a,x-session-id=mine"),
+        ("copilot", COPILOT_HEADERS, "X-Session-Id: run-1", "X-Team: a\nx-session-id: mine"),
+    ],
+)
+def test_a_run_has_a_name_that_it_can_be_stopped_by(client: str, variable: str, made: str, given: str) -> None:
+    """The one that the user gives, or one that is made, in place of headers for another service."""
+    configure = CLIENTS[client].configure
+    assert configure(TARGET, {}).environment[variable] == made
+    assert configure(TARGET, {variable: "Authorization=theirs"}).environment[variable] == made
+    assert configure(TARGET, {variable: given}).environment[variable] == given
 
 
 @pytest.mark.parametrize(
@@ -77,7 +114,7 @@ def test_opencode_keeps_its_other_settings(given: str) -> None:
 
 def test_the_longest_list_of_models_fits_into_a_variable() -> None:
     many = tuple(f"openrouter/{number:0>50}" for number in range(10 * MAX_MODELS))
-    target = LaunchTarget(url="http://here", token="t", model="m", models=many)
+    target = LaunchTarget(url="http://here", token="t", run="r", model="m", models=many)
     content = CLIENTS["opencode"].configure(target, {}).environment["OPENCODE_CONFIG_CONTENT"] or ""
     assert len(content) < 128 * 1024 - len("OPENCODE_CONFIG_CONTENT=")
 

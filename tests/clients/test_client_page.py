@@ -19,7 +19,7 @@ from tools.kit.not_installed import NotInstalled
 from tools.kit.service_with_providers import open_service_with_providers
 
 MODEL = "ollama/qwen3:32b"
-TARGET = LaunchTarget(url="http://HOST:PORT", token="TOKEN", model=MODEL, models=(MODEL,))
+TARGET = LaunchTarget(url="http://HOST:PORT", token="TOKEN", run="RUN", model=MODEL, models=(MODEL,))
 
 
 @pytest.mark.parametrize("heading", ["OpenAI's Python SDK", "OpenAI's SDKs and the Agents SDK"])
@@ -72,11 +72,22 @@ def test_the_variables_of_claude_code_are_those_that_launch_sets() -> None:
     assert launched["ANTHROPIC_API_KEY"] is None, "which the page says must not be set"
 
 
-def test_the_variables_of_goose_and_aider_are_those_that_launch_sets() -> None:
-    goose, aider = find_blocks("Goose and aider", "sh")
-    assert read_variables(goose) == set_by_launch("goose")
-    assert read_variables(aider) == set_by_launch("aider")
-    assert shlex.split(aider)[-2:] == [*CLIENTS["aider"].configure(TARGET, {}).arguments]
+HEADINGS = {"goose": "Goose", "copilot": "GitHub's Copilot CLI", "qwen": "Qwen Code", "aider": "aider"}
+
+
+@pytest.mark.parametrize("client", HEADINGS)
+def test_the_variables_and_arguments_of_a_client_are_those_that_launch_sets(client: str) -> None:
+    (block,) = find_blocks(HEADINGS[client], "sh")
+    pasted, launched = block.splitlines(), CLIENTS[client].configure(TARGET, {})
+    named = read_variables("\n".join(line for line in pasted if line.startswith("export ")))
+    assert named.items() <= launched.environment.items()
+    program, *arguments = shlex.split(pasted[-1])
+    assert (program, set(arguments) <= set(launched.arguments)) == (client, True)
+
+
+def test_launch_sets_no_variable_for_goose_that_the_page_lacks() -> None:
+    (block,) = find_blocks("Goose", "sh")
+    assert read_variables(block) == set_by_launch("goose")
 
 
 def test_the_configuration_of_opencode_is_the_one_that_launch_makes() -> None:

@@ -18,7 +18,8 @@ from tools.kit.not_installed import NotInstalled
 class ClientProgram:
     """A program that answers one prompt and ends. `arguments` stand before the prompt; `form` is what it speaks.
 
-    `own_settings` are a file in the home of a user who has it set up for a provider elsewhere, and its content.
+    `own_settings` are a file in the home of a user who has it set up for a provider elsewhere, and its content. One that
+    `edits` has no tools: it writes files as the text of an answer says.
     """
 
     title: str
@@ -26,6 +27,7 @@ class ClientProgram:
     arguments: tuple[str, ...]
     own_settings: tuple[str, str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    edits: bool = False
 
 
 _ELSEWHERE = "http://127.0.0.1:9/v1"
@@ -47,6 +49,25 @@ _OPENCODE_PROVIDER = {
     "npm": "@ai-sdk/openai-compatible",
     "options": {"baseURL": _ELSEWHERE},
     "models": {"mine": {"name": "mine"}},
+}
+_GOOSE_SETTINGS = {
+    "GOOSE_PROVIDER": "anthropic",
+    "GOOSE_MODEL": "mine",
+    "ANTHROPIC_HOST": _ELSEWHERE,
+    "OPENAI_HOST": _ELSEWHERE,
+    "OPENAI_BASE_URL": _ELSEWHERE,
+    "OPENAI_BASE_PATH": "elsewhere",
+    "OPENAI_CUSTOM_HEADERS": "X-Session-Id=mine",
+}
+_QWEN_SETTINGS = {
+    "security": {"auth": {"selectedType": "openai", "apiKey": "mine", "baseUrl": _ELSEWHERE}},
+    "model": {"name": "mine"},
+}
+_AIDER_SETTINGS = {
+    "model": "openai/mine",
+    "weak-model": "openai/weak",
+    "openai-api-base": _ELSEWHERE,
+    "openai-api-key": "mine",
 }
 
 PROGRAMS: dict[str, ClientProgram] = {
@@ -72,6 +93,35 @@ PROGRAMS: dict[str, ClientProgram] = {
             json.dumps({"model": "elsewhere/mine", "provider": {"elsewhere": _OPENCODE_PROVIDER}}),
         ),
     ),
+    "goose": ClientProgram(
+        title="Goose",
+        form="chat completions",
+        arguments=("run", "--no-session", "--quiet", "--text"),
+        own_settings=(".config/goose/config.yaml", json.dumps(_GOOSE_SETTINGS)),
+        environment={"GOOSE_DISABLE_KEYRING": "1", "GOOSE_TELEMETRY_ENABLED": "false"},
+    ),
+    "copilot": ClientProgram(
+        title="Copilot CLI",
+        form="chat completions",
+        arguments=("--allow-all-tools", "--no-color", "--prompt"),
+        own_settings=(".copilot/config.json", json.dumps({"model": "mine"})),
+        environment={"COPILOT_OFFLINE": "true", "COPILOT_AUTO_UPDATE": "false"},
+    ),
+    "qwen": ClientProgram(
+        title="Qwen Code",
+        form="chat completions",
+        arguments=("--yolo", "--prompt"),
+        own_settings=(".qwen/settings.json", json.dumps(_QWEN_SETTINGS)),
+        environment={"QWEN_TELEMETRY_ENABLED": "false", "QWEN_CODE_DISABLE_UPDATE_CHECK": "1"},
+    ),
+    "aider": ClientProgram(
+        title="aider",
+        form="chat completions",
+        arguments=("--yes-always", "--message"),
+        own_settings=(".aider.conf.yml", json.dumps(_AIDER_SETTINGS)),
+        environment={"AIDER_ANALYTICS": "false", "AIDER_CHECK_UPDATE": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "true"},
+        edits=True,
+    ),
 }
 """By the name that `lakehouse launch` has for them."""
 
@@ -81,7 +131,7 @@ def find_version(name: str) -> str:
     if shutil.which(name) is None:
         raise NotInstalled(f"{name} is not installed")
     printed = subprocess.run([name, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
-    return next(word for word in printed.split() if word[0].isdigit())
+    return next(word for word in printed.split() if word[0].isdigit()).rstrip(".")
 
 
 async def run_program(name: str, prompt: str, *, url: str, model: str, folder: Path) -> Ran:

@@ -20,13 +20,17 @@ from tools.kit.wires import find_wire
 QUESTION = "How is the weather in Ghent?"
 REFUSED = "Refuse this question."
 WEATHER = "12 C and rain"
+EDITED = "weather.txt"
+EDIT = f"Write the weather in Ghent to {EDITED}."
 COMMAND = f"echo {WEATHER}"
 
-ARGUMENTS: dict[str, dict[str, str]] = {
+ARGUMENTS: dict[str, dict[str, str | bool]] = {
     "get_weather": {"city": "Ghent"},
     "exec_command": {"cmd": COMMAND},
     "Bash": {"command": COMMAND, "description": "Look at the weather"},
     "bash": {"command": COMMAND, "description": "Look at the weather"},
+    "shell": {"command": COMMAND},
+    "run_shell_command": {"command": COMMAND, "description": "Look at the weather", "is_background": False},
 }
 """Arguments for the tool that clients offer: the one of the SDKs' programs, and those for commands of agents."""
 
@@ -68,6 +72,8 @@ def _decide(asked: Json) -> ModelReply:
         return ModelReply(text=f"The tool says {WEATHER}.")
     offered = [tool.get("function", tool).get("name") for tool in asked.get("tools") or ()]
     tool = next((name for name in ARGUMENTS if name in offered), "")
+    if not tool and EDIT in json.dumps(asked):
+        return ModelReply(text=f"The weather:\n\n{EDITED}\n```\n{WEATHER}\n```\n")
     return ModelReply(tool=tool) if tool else ModelReply(text="Hello.")
 
 

@@ -320,7 +320,7 @@ def retrieval_crashes(session: nox.Session) -> None:
 
 @nox.session
 def sweep(session: nox.Session) -> None:
-    """End each kind of request in each way at each of its moments; the suite tries a sixth of them."""
+    """End each kind of request in each way at each of its moments; the suite tries some of these."""
     install(session, "test", extras="lake")
     session.run(*PYTEST, "tests/lifetimes/test_cancellation_sweep.py", env={**ENVIRONMENT, "LAKEHOUSE_SWEEP": "all"})
 

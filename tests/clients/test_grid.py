@@ -18,7 +18,6 @@ from tools.kit.client_grid.service import open_grid_service
 from tools.kit.client_grid.table import GridRow, read_table
 from tools.kit.client_programs import PROGRAMS
 from tools.kit.doc_pages.client_page import PAGE
-from tools.kit.matrices import spread
 from tools.kit.not_installed import NotInstalled
 
 
@@ -35,7 +34,8 @@ def check_row(row: GridRow) -> None:
     assert (*published[:-1],) == row.cells, "`python -m tools.client_grid` writes the page"
 
 
-@pytest.mark.parametrize(("client", "form"), spread(PYTHON_CLIENTS, 2), ids=map("-".join, PYTHON_CLIENTS))
+@pytest.mark.extended
+@pytest.mark.parametrize(("client", "form"), PYTHON_CLIENTS, ids=map("-".join, PYTHON_CLIENTS))
 async def test_a_python_client(client: str, form: str, url: str) -> None:
     try:
         row = await measure_python_client(client, form, url)

@@ -9,6 +9,7 @@ import trio
 
 from lakehouse.core.errors import ErrBadRequest
 from tools.kit.chromium import PROGRAM, Browser, Tab
+from tools.kit.matrices import spread
 from tools.kit.page_service import PageService
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed (apt-get install chromium)")
@@ -115,7 +116,7 @@ async def test_without_a_passage_the_page_says_so(service: PageService, browser:
     assert await tab.run("document.getElementById('cited-answer').hidden")
 
 
-@pytest.mark.parametrize("how", ["Escape", "cancel"])
+@pytest.mark.parametrize("how", spread(["Escape", "cancel"], 2))
 @pytest.mark.parametrize("what", ["search", "ask"])
 async def test_cancel_ends_the_search_and_the_ask_in_the_service(
     service: PageService, browser: Browser, what: str, how: str

@@ -9,7 +9,6 @@ import pytest
 import trio
 
 from lakehouse.testing.upstreams import respond
-from tools.kit.matrices import spread
 from tools.kit.service_with_providers import (
     answer_in_turn,
     chunk,
@@ -163,7 +162,7 @@ def body_of(fragments: list[Any]) -> bytes:
     return events(chunk(role="assistant"), *(chunk(tool_calls=delta) for delta in deltas), chunk("tool_calls"))
 
 
-@pytest.mark.parametrize(("fragments", "expected"), spread(STREAMS.values(), 2), ids=STREAMS)
+@pytest.mark.parametrize(("fragments", "expected"), STREAMS.values(), ids=STREAMS)
 async def test_a_call_is_one_with_the_right_name(fragments: list[Any], expected: list[tuple[str, str, str]]) -> None:
     body = streamed_response(body_of(fragments))
     async with open_service_with_providers(

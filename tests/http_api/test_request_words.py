@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from lakehouse.testing.upstreams import respond
-from tools.kit.matrices import spread
 from tools.kit.service_with_providers import (
     HELLO,
     ServiceWithProviders,
@@ -252,7 +251,7 @@ CONVERSATIONS: dict[str, tuple[list[dict[str, Any]], str | None, list[dict[str, 
 
 @BOTH_MODES
 @BOTH_FORMS
-@pytest.mark.parametrize("name", spread(CONVERSATIONS, 2))
+@pytest.mark.parametrize("name", CONVERSATIONS)
 async def test_messages_that_anthropic_refuses_are_sent_so_that_it_takes_them(
     name: str, form: str, stream: bool
 ) -> None:
@@ -350,7 +349,7 @@ def effort(body: dict[str, Any]) -> object:
 
 @BOTH_MODES
 @BOTH_FORMS
-@pytest.mark.parametrize("model", spread(EFFORTS, 2))
+@pytest.mark.parametrize("model", EFFORTS)
 async def test_a_level_becomes_the_nearest_that_there_is(model: str, form: str, stream: bool) -> None:
     caught = CapturedLog()
     field = "think" if form == "native" else "reasoning_effort"

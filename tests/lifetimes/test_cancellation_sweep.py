@@ -39,6 +39,7 @@ from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
 from tools.kit.gateway_services import Service, ServiceRequest, answer_ok
 from tools.kit.in_process_service import make_config
+from tools.kit.matrices import spread
 from tools.kit.raw_http import CLOSE, PING, TEXT, Client, frame, websocket
 from tools.kit.service_with_providers import (
     HELLO,
@@ -526,7 +527,7 @@ CHAT: dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize("name", [*GATEWAY, *CHAT])
+@pytest.mark.parametrize("name", spread([*GATEWAY, *CHAT], 2))
 async def test_nothing_is_left_at_any_moment(name: str) -> None:
     case = (GATEWAY | CHAT)[name]
     async with stage(**case.there) as on:

@@ -312,6 +312,7 @@ class TestTheProcess:
                 while (await client.post("/v1/chat", json=asked)).status_code != 200:
                     await trio.sleep(0.05)
 
+    @pytest.mark.extended
     async def test_five_kills_under_load(self) -> None:
         """`python -m tools.kills` does it a thousand times."""
         config = make_config(chatd={"default": "local", "local": {"demo": True}})

@@ -61,7 +61,7 @@ def run(language: str, code: str, url: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", spread(programs(), 3))
+@pytest.mark.parametrize("name", spread(programs(), 4))
 def test_a_program_of_the_documentation(name: str, demo_service: str) -> None:
     language, code = programs()[name]
     printed = run(language, code, demo_service)

@@ -74,6 +74,7 @@ async def test_a_gateway_in_front_of_a_daemon_gives_the_same_bytes(lake: Path) -
 NAMES = ("storaged", "catalogd", "ingestd", "queryd")
 
 
+@pytest.mark.extended
 async def test_four_daemons_behind_a_gateway_are_one_lake_with_the_same_bytes(lake: Path) -> None:
     tables = {name: {"bind": "127.0.0.1:0"} for name in NAMES}
     config = make_config(lake={"path": str(lake)}, **tables)

@@ -183,6 +183,7 @@ async def test_four_workers_have_one_writer_which_drains_with_them(lake: Path) -
         assert not is_alive(pid)
 
 
+@pytest.mark.extended
 async def test_serve_with_an_eager_start_says_who_holds_the_folder_and_exits_1(lake: Path) -> None:
     file = lake.parent / "lakehouse.toml"
     file.write_text(f'[lake]\npath = "{lake}"\nstart = "eager"\n[observe]\nlog = "off"\n')

@@ -276,6 +276,7 @@ async def test_sighup_reloads_and_a_problem_is_logged(caplog: pytest.LogCaptureF
         assert await service.ask("judge") == "Hello."
 
 
+@pytest.mark.extended
 async def test_reloads_under_load_fail_no_request_and_leave_nothing() -> None:
     providers = [LoadProvider(name) for name in NAMES]
     async with AsyncExitStack() as stack:

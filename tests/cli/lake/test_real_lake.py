@@ -99,6 +99,7 @@ async def stop(served: Served) -> int:
         return await served.process.wait()
 
 
+@pytest.mark.extended
 async def test_the_commands_find_the_service_that_has_the_lake_open(tmp_path: Path) -> None:
     (tmp_path / "lakehouse.toml").write_text('[lake]\npath = "lake"\nstart = "eager"\n[chatd]\nollama_url = ""\n')
     (tmp_path / "sales.csv").write_text(SALES)

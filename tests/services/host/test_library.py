@@ -81,6 +81,7 @@ async def test_documents_become_a_corpus_that_is_searched(tmp_path: Path) -> Non
     assert children() == before
 
 
+@pytest.mark.extended
 async def test_the_first_upload_starts_what_it_needs_and_an_engine_for_the_first_query(tmp_path: Path) -> None:
     before = children()
 

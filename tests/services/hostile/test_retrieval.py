@@ -100,6 +100,7 @@ def test_the_tables_are_long_enough() -> None:
     assert sum(map(len, (ITEMS, SEARCHES, FILTERS, TEXTS, REQUESTS))) >= 170
 
 
+@pytest.mark.extended
 def test_items(retrieval: Attacked) -> None:
     """A batch with one wrong item adds nothing. What is accepted can be found, at a distance that is a number."""
     with searching(retrieval):
@@ -196,6 +197,7 @@ def test_other_requests(retrieval: Attacked) -> None:
                 assert retrieval.http.delete(f"{INDEX}/made").status_code == 204
 
 
+@pytest.mark.extended
 def test_giant_batches(retrieval: Attacked) -> None:
     """50,000 items in one request, twice: all are added, then all are replaced."""
     count = 50_000 if EVERYTHING else 10_000

@@ -142,7 +142,7 @@ def make_table(lake: SharedLake, case: Case) -> None:
     assert lake.send("t", csv(case.first), file="a.csv", query=types).status_code == 201
 
 
-@pytest.mark.parametrize(("name", "mode"), choose_cells(FITS, ("append", "upsert")))
+@pytest.mark.parametrize(("name", "mode"), spread(choose_cells(FITS, ("append", "upsert")), 3))
 def test_a_column_that_fits_is_stored_in_the_tables_type(lake: SharedLake, name: str, mode: str) -> None:
     case = FITS[name]
     make_table(lake, case)

@@ -80,6 +80,7 @@ async def test_a_stream_begins_before_much_of_it_is_computed(sql: Sql, accept: s
         assert await stream.chunk()
 
 
+@pytest.mark.extended
 async def test_a_long_line_of_ndjson_is_sent_in_parts(sql: Sql) -> None:
     """It is not collected: its first part arrives before its end. The error line is a line of its own."""
     async with sql.begin("SELECT repeat('x', 16000000) AS s", NDJSON) as stream:

@@ -18,6 +18,7 @@ from lakehouse.services.retrieval.child import keyword, keyword_tantivy, keyword
 from lakehouse.services.retrieval.child.keyword import Allowed, KeywordIndex, Rows, open_engine, open_keyword_index
 from lakehouse.services.retrieval.child.keyword_tantivy import TantivyIndex
 from lakehouse.services.retrieval.child.keyword_writer import open_keyword_writer
+from tools.kit.matrices import spread
 
 TEXTS = [
     "The lake keeps every table.",
@@ -366,7 +367,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("engine", ["tantivy", "fts5"])
+@pytest.mark.parametrize("engine", spread(["tantivy", "fts5"], 2))
 def test_a_kill_loses_nothing_that_was_committed(tmp_path: Path, engine: str) -> None:
     picked = random.Random(engine)
     for _ in range(3):

@@ -70,6 +70,7 @@ async def test_rows_are_created_appended_replaced_and_read_at_every_snapshot(tmp
             assert calls.started == 1
 
 
+@pytest.mark.extended
 @in_shared_lake
 async def test_an_empty_file_and_no_file_make_a_table_without_rows(lake: ScratchLake) -> None:
     await lake.write("empty", ROWS.format(0))

@@ -25,6 +25,7 @@ from tools.kit.lifetime.leaving import busy_neighbours, drain_phase, exceed_dead
 from tools.kit.lifetime.limits import DEADLINE, SILENT, STALL, answered_late, healthy_stream, stalled_reader
 from tools.kit.lifetime.phases import PHASES, Phase
 from tools.kit.lifetime.testbed import SLOW, ServiceTestbed, open_testbed
+from tools.kit.matrices import spread
 
 pytestmark = pytest.mark.alone  # measures the time from the end of a client to the end of its work, and memory
 
@@ -82,7 +83,7 @@ class Promise:
         return f"over {self.median:g} s: {self.slow}; over {LONGEST:g} s: {self.late}"
 
 
-@pytest.mark.parametrize("phase", PHASES, ids=IDS)
+@pytest.mark.parametrize("phase", spread(PHASES, 2), ids=IDS)
 async def test_a_client_that_leaves_ends_everything_at_once(phase: Phase) -> None:
     async with open_testbed() as stage:
         for how in phase.ways:
@@ -141,7 +142,9 @@ def test_a_wait_for_a_processor_is_told_from_a_sleep() -> None:
     assert waited_for_cpu() - before < 0.1  # what is not ready to run waits for no processor
 
 
-@pytest.mark.parametrize("phase", [phase for phase in PHASES if phase.deadline], ids=lambda phase: phase.name)
+@pytest.mark.parametrize(
+    "phase", spread([phase for phase in PHASES if phase.deadline], 3), ids=lambda phase: phase.name
+)
 async def test_a_deadline_ends_everything(phase: Phase) -> None:
     """504 when nothing of the answer is out; an answer that has begun is cut, and does not look complete."""
     seconds = 0.25
@@ -161,7 +164,7 @@ async def test_a_deadline_ends_everything(phase: Phase) -> None:
         assert any(words in client.said for words in said)
 
 
-@pytest.mark.parametrize("phase", PHASES, ids=IDS)
+@pytest.mark.parametrize("phase", spread(PHASES, 3), ids=IDS)
 async def test_the_end_of_draining_ends_everything(phase: Phase) -> None:
     """503 when nothing of the answer is out; an answer that has begun is cut, or told its end if it is a stream."""
     async with open_testbed() as stage, busy_neighbours(stage, phase):

@@ -110,6 +110,7 @@ FORGIVEN = {
 """What a gateway that has no policy at all gets right: where nothing can be done, or nothing needs to be."""
 
 
+@pytest.mark.extended
 async def test_the_card_tells_a_gateway_without_a_policy_from_one_with() -> None:
     """It must fail everything but what is forgiven."""
     results = await play_without_policy(FAST)

@@ -12,6 +12,7 @@ from tools.kit.lifetime.leaving import busy_neighbours
 from tools.kit.lifetime.phases import PHASES, Phase, chat_request
 from tools.kit.lifetime.stopping import stop_phase, stop_run
 from tools.kit.lifetime.testbed import ServiceTestbed, open_testbed
+from tools.kit.matrices import spread
 
 pytestmark = pytest.mark.alone  # measures the time from a stop to the end of the work
 
@@ -38,7 +39,7 @@ async def refused(stage: ServiceTestbed, session: str) -> Any:
     return json.loads(body)["error"]
 
 
-@pytest.mark.parametrize("phase", PHASES, ids=[phase.name for phase in PHASES])
+@pytest.mark.parametrize("phase", spread(PHASES, 3), ids=[phase.name for phase in PHASES])
 async def test_a_stopped_session_ends_everything(phase: Phase) -> None:
     """400 when nothing of the answer is out; a stream is told its end, and any other answer is cut."""
     async with open_testbed() as stage, busy_neighbours(stage, phase):

@@ -162,6 +162,8 @@ async def test_errors_of_the_service_itself() -> None:
             (await get("/v1/models?limit=0", headers=key | VERSION), 400, "invalid_request_error"),
             (await get("/v1/models?after_id=none", headers=key | VERSION), 404, "not_found_error"),
         ]  # fmt: skip
+        stop = {answer.headers.get("x-should-retry") for answer, status, _ in refusals if status == 401}
+        assert stop == {"false"}, "Claude Code would ask for minutes"
         for answer, status, kind in refusals:
             assert (answer.status_code, answer.json()["type"], answer.json()["error"]["type"]) == (
                 status,

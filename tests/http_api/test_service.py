@@ -183,6 +183,7 @@ async def test_without_a_token_the_door_is_shut_but_for_health() -> None:
             error = answer.json()["error"]
             assert (error["class"], error["status"]) == (None, 401)
             assert error["code"] in ("ErrUnauthorized", "invalid_api_key")
+            assert answer.headers.get("x-should-retry") == ("false" if error["code"] == "invalid_api_key" else None)
         for header in ("Bearer t3", "Bearer", "t1", "Basic t1", "Bearer t1,t2", "Bearer T1"):
             assert (await there.chat("m", {"authorization": header})).status_code == 401
         assert there.requests == {}

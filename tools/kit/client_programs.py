@@ -145,6 +145,7 @@ async def run_program(name: str, prompt: str, *, url: str, model: str, folder: P
     for path in (work, (home / file).parent):
         path.mkdir(parents=True)
     (home / file).write_text(content)
-    places = {"HOME": str(home), "CODEX_HOME": str(home), "PATH": os.environ["PATH"]}
+    # OpenCode works where `PWD` says, as a shell sets it.
+    places = {"HOME": str(home), "CODEX_HOME": str(home), "PWD": str(work), "PATH": os.environ["PATH"]}
     arguments = ("launch", name, "--url", url, "--model", model, "--", *program.arguments, prompt)
     return await lakehouse(*arguments, cwd=work, env={**places, **program.environment})

@@ -6,7 +6,14 @@ import logging
 
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_object, as_string, decode_json
 from lakehouse.chat.model.raw_request import ClientForm
-from lakehouse.core.errors import ErrSessionStopped, ErrTimeout, LakehouseError, UpstreamReport
+from lakehouse.core.errors import (
+    ErrForbidden,
+    ErrSessionStopped,
+    ErrTimeout,
+    ErrUnauthorized,
+    LakehouseError,
+    UpstreamReport,
+)
 from lakehouse.core.failure_classes import ErrorClass
 from lakehouse.core.groups import single_failure
 
@@ -57,6 +64,9 @@ def find_message(error: LakehouseError, form: ClientForm) -> str:
     return as_string(find_error_object(report).get("message")) or report.message or error.message
 
 
+STOPPING = (ErrSessionStopped, ErrUnauthorized, ErrForbidden)
+"""Errors of this service's own that the same request gets again."""
+
 PAID: frozenset[ErrorClass | None] = frozenset({"timeout", "empty_response", "incomplete_stream"})
 """Failures after which a provider has worked for the request, and may bill it."""
 
@@ -73,7 +83,7 @@ def make_retry_headers(error: LakehouseError) -> list[tuple[str, str]]:
     a rejected provider key, and after a deadline a prompt that is paid again each time, when this service has made its
     own retries. A provider that refuses bills nothing, so that clients may wait for it.
     """
-    permanent = (error.error_class is not None and not error.retryable) or isinstance(error, ErrSessionStopped)
+    permanent = (error.error_class is not None and not error.retryable) or isinstance(error, STOPPING)
     paid = error.error_class in PAID or isinstance(error, ErrTimeout)
     late = error.retry_after is not None and error.retry_after > MAX_RETRY_AFTER
     headers = [] if late else error.headers()

@@ -172,9 +172,14 @@ def scaleout(session: nox.Session) -> None:
 
 @nox.session
 def engine_cancellation(session: nox.Session) -> None:
-    """The client leaves, and the engine stands still: DuckDB, Spark, Sail, S3, PostgreSQL, models. Takes 15 minutes."""
-    jars = install_servers(session, extras="local")
-    session.run("python", "-m", "tools.engine_cancellation", *session.posargs, env={"LAKEHOUSE_SPARK_JARS": jars})
+    """The client leaves, and the engine stands still: DuckDB, Spark, Sail, S3, PostgreSQL, models. Takes 15 minutes.
+
+    Trino is one of them where it is asked for: `-- trino`, and the names of others.
+    """
+    has_trino = "trino" in session.posargs
+    jars = install_servers(session, *(("trino-server",) if has_trino else ()), extras="local")
+    env = {"LAKEHOUSE_SPARK_JARS": jars, **({"LAKEHOUSE_TRINO": fetch_trino(session)} if has_trino else {})}
+    session.run("python", "-m", "tools.engine_cancellation", *session.posargs, env=env)
 
 
 def install_servers(session: nox.Session, *groups: str, extras: str = "") -> str:

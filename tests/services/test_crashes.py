@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import trio
 
 from tools.kit.lake_crashes.report import CrashReport
@@ -19,7 +18,6 @@ def is_under_way(report: CrashReport) -> bool:
     return {kind for kind, ending in report.steps if ending == "acknowledged"} >= WRITTEN
 
 
-@pytest.mark.extended
 async def test_kills_lose_nothing_acknowledged_halve_nothing_and_leave_nothing(tmp_path: Path) -> None:
     with trio.fail_after(180):
         report = await run_crashes(

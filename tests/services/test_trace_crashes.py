@@ -19,7 +19,6 @@ EVENTS = ((True, "mcp"), (True, "scenario"), (True, "mcp"), (False, "scenario"),
 
 
 # httpx leaves the generator of a request's body to the garbage collector when the connection ends in the middle of it.
-@pytest.mark.extended
 @pytest.mark.filterwarnings("ignore:Async generator 'httpx:ResourceWarning")
 async def test_the_gates_hold_after_kill_9_and_what_was_acknowledged_is_there(tmp_path: Path) -> None:
     service = LakeService(tmp_path)

@@ -148,7 +148,8 @@ def clients(session: nox.Session) -> None:
 def scaleout(session: nox.Session) -> None:
     """A lake beyond one machine, with real servers from packages: what a lake in a folder passes, and more.
 
-    With Java and Maven, Spark is one of them (430 MB); without them its tests are skipped.
+    With Java and Maven, Spark is one of them (430 MB); without them its tests are skipped. Longer proofs:
+    `-- -m extended tests/services`.
     """
     jars = install_servers(session, "test")
     session.install("--no-deps", CHROMA)
@@ -167,7 +168,7 @@ def scaleout(session: nox.Session) -> None:
     )
     on_servers = "(qdrant and retrieval) or ((qdrant or chroma) and (vectord or matrixd)) or vector_stores"
     chosen = f"warehouse or bucket or object_storage or postgres or promotion or pgvector or {on_servers}"
-    session.run(*PYTEST, "-rs", "-k", chosen, *(session.posargs or tests), env=env)
+    session.run(*PYTEST, "-rs", "-k", chosen, "-m", "not extended", *(session.posargs or tests), env=env)
 
 
 @nox.session

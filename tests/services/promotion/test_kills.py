@@ -31,6 +31,7 @@ def run_killed(folder: Path, table: Table, writes: int, step: str) -> None:
     assert done.returncode == -9, done.stderr.decode()
 
 
+@pytest.mark.extended
 async def test_it_is_completed_by_the_next_run(
     tmp_path: Path, object_storage: ObjectStorage, postgres: Postgres
 ) -> None:

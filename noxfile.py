@@ -348,7 +348,7 @@ def lake_matrices(session: nox.Session) -> None:
 
 @nox.session
 def properties(session: nox.Session) -> None:
-    """The properties with all their examples; the suite tries a third of them."""
+    """The properties with all their examples; the suite tries a fifth of them."""
     install(session, "test", extras="lake,local")
     environment = {**ENVIRONMENT, "LAKEHOUSE_EXAMPLES": "all"}
     session.run(*PYTEST, *(session.posargs or find_tests("@given")), env=environment)

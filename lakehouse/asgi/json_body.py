@@ -72,12 +72,16 @@ def decode_json(body: bytes, shape: type[T]) -> T:
         raise _too_deep() from None
 
 
-def convert_json(value: object, shape: type[T]) -> T:
-    """Convert a decoded value to `shape`. Raises what `decode_json` raises."""
+def convert_json(value: object, shape: type[T], path: str = "") -> T:
+    """Convert a decoded value to `shape`; `path` is where it stands in the body. Raises what `decode_json` raises."""
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
-        raise explain_mismatch(str(error)) from None
+        message = str(error)
+        if path:
+            what, separator, below = message.rpartition(" - at `$")
+            message = f"{what}{separator}.{path}{below}" if separator else f"{message} - at `$.{path}`"
+        raise explain_mismatch(message) from None
     except RecursionError:
         raise _too_deep() from None
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import msgspec
 
-from lakehouse.asgi.json_body import explain_mismatch
+from lakehouse.asgi.json_body import convert_json
 from lakehouse.chat.api.anthropic.types import DocumentBlock, ImageBlock, Source, TextBlock
 from lakehouse.chat.model.parts import File, FilePart, ImagePart, ImageUrl, JsonObject, Part, TextPart
 from lakehouse.core.errors import ErrBadRequest
-
-Block = TypeVar("Block")
 
 
 class Unsent:
@@ -34,16 +30,6 @@ class Unsent:
                 self.unmapped.append(f"{where}.{name}")
 
 
-def convert_block(block: JsonObject, shape: type[Block], where: str) -> Block:
-    """Convert a block to its type. Raises ErrBadRequest with the field that does not fit."""
-    try:
-        return msgspec.convert(block, shape)
-    except msgspec.ValidationError as error:
-        what, separator, path = str(error).rpartition(" - at `$")
-        message = f"{what}{separator}.{where}{path}" if separator else f"{error} - at `$.{where}`"
-        raise explain_mismatch(message) from None
-
-
 def read_blocks(blocks: list[JsonObject], where: str, unsent: Unsent) -> tuple[Part, ...]:
     """Convert the text, image and document blocks of a content."""
     read = [read_part(block, f"{where}[{index}]", unsent) for index, block in enumerate(blocks)]
@@ -55,11 +41,11 @@ def read_part(block: JsonObject, where: str, unsent: Unsent) -> Part | None:
     match block.get("type"):
         case "text":
             unsent.add_unknown_fields(block, TextBlock, where, hints=("citations",))
-            text = convert_block(block, TextBlock, where)
+            text = convert_json(block, TextBlock, where)
             return TextPart(text=text.text, cache_control=text.cache_control)
         case "image":
             unsent.add_unknown_fields(block, ImageBlock, where, hints=("transformations",))
-            image = convert_block(block, ImageBlock, where)
+            image = convert_json(block, ImageBlock, where)
             url = _read_source(image.source, where)
             if url is not None:
                 return ImagePart(image_url=ImageUrl(url=url), cache_control=image.cache_control)
@@ -91,7 +77,7 @@ def _read_document(block: JsonObject, where: str, unsent: Unsent) -> Part | None
     citations = block.get("citations")
     cites = isinstance(citations, dict) and citations.get("enabled") is True
     unsent.add_unknown_fields(block, DocumentBlock, where, hints=() if cites else ("citations",))
-    document = convert_block(block, DocumentBlock, where)
+    document = convert_json(block, DocumentBlock, where)
     if document.source.type == "text" and document.source.data is not None:
         text = "\n\n".join(filter(None, (document.title, document.source.data)))
         return TextPart(text=text, cache_control=document.cache_control)

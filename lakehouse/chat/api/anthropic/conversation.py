@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from lakehouse.asgi.json_body import validation_errors
-from lakehouse.chat.api.anthropic.blocks import Unsent, convert_block, read_blocks, read_part
+from lakehouse.asgi.json_body import convert_json, validation_errors
+from lakehouse.chat.api.anthropic.blocks import Unsent, read_blocks, read_part
 from lakehouse.chat.api.anthropic.tools import shorten_name
 from lakehouse.chat.api.anthropic.types import (
     AnthropicMessage,
@@ -79,7 +79,7 @@ def _read_user_turn(blocks: list[JsonObject], where: str, unsent: Unsent) -> Ite
 
 def _read_result(block: JsonObject, where: str, unsent: Unsent) -> ReadMessage:
     unsent.add_unknown_fields(block, ToolResultBlock, where, hints=("is_error", "toolset_name"))
-    result = convert_block(block, ToolResultBlock, where)
+    result = convert_json(block, ToolResultBlock, where)
     content: str | tuple[Part, ...] = ""
     parts: tuple[str, ...] = ()
     if isinstance(result.content, list):
@@ -130,13 +130,13 @@ class _AssistantTurn:
     def _add(self, block: JsonObject, where: str) -> None:
         match block.get("type"):
             case "thinking":
-                self._add_thinking(convert_block(block, ThinkingBlock, where))
+                self._add_thinking(convert_json(block, ThinkingBlock, where))
             case "redacted_thinking":
-                redacted = convert_block(block, RedactedThinkingBlock, where)
+                redacted = convert_json(block, RedactedThinkingBlock, where)
                 self._details.append({"type": "redacted_thinking", "data": redacted.data})
             case "tool_use":
                 self._unsent.add_unknown_fields(block, ToolUseBlock, where, hints=("caller", "toolset_name"))
-                use = convert_block(block, ToolUseBlock, where)
+                use = convert_json(block, ToolUseBlock, where)
                 function = Function(name=shorten_name(use.name), arguments=msgspec.json.encode(use.input).decode())
                 hint = use.cache_control or msgspec.UNSET
                 self._calls.append(ToolCall(id=use.id, function=function, cache_control=hint))

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from hashlib import blake2s
 from typing import NamedTuple
 
-from lakehouse.chat.api.anthropic.blocks import Unsent, convert_block
+from lakehouse.asgi.json_body import convert_json
+from lakehouse.chat.api.anthropic.blocks import Unsent
 from lakehouse.chat.api.anthropic.types import ToolChoiceParam, ToolParam
 from lakehouse.chat.model.parts import JsonObject
 from lakehouse.core.errors import ErrBadRequest
@@ -54,7 +55,7 @@ def read_tools(given: list[JsonObject], unsent: Unsent) -> tuple[list[ReadTool],
     web_search = None
     for place, tool in enumerate(given):
         where = f"tools[{place}]"
-        param = convert_block(tool, ToolParam, where)
+        param = convert_json(tool, ToolParam, where)
         if param.type in (None, "custom"):
             if param.input_schema is None:
                 raise ErrBadRequest(f"`{where}.input_schema` is required", field=f"{where}.input_schema")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import msgspec
+
+from lakehouse.asgi.json_body import convert_json
 from lakehouse.chat.api.open_responses.types import (
     AudioContent,
     FileContent,
@@ -9,7 +14,7 @@ from lakehouse.chat.api.open_responses.types import (
     RefusalContent,
     TextContent,
 )
-from lakehouse.chat.api.open_responses.unsent import Shape, Unsent, convert_object, get_type
+from lakehouse.chat.api.open_responses.unsent import Unsent, get_type
 from lakehouse.chat.model.parts import (
     Audio,
     AudioPart,
@@ -23,6 +28,8 @@ from lakehouse.chat.model.parts import (
 )
 from lakehouse.core.errors import ErrBadRequest
 
+Shape = TypeVar("Shape", bound=msgspec.Struct)
+
 
 def read_content(given: str | list[JsonObject], where: str, unsent: Unsent) -> tuple[tuple[Part, ...], str]:
     """Convert a message's content; the second value is the text of its refusals."""
@@ -33,7 +40,7 @@ def read_content(given: str | list[JsonObject], where: str, unsent: Unsent) -> t
     for place, part in enumerate(given):
         at = f"{where}[{place}]"
         if get_type(part, at) == "refusal":
-            refusals.append(convert_object(part, RefusalContent, at).refusal)
+            refusals.append(convert_json(part, RefusalContent, at).refusal)
         elif (read := _read_part(part, at, unsent)) is not None:
             parts.append(read)
     return tuple(parts), "".join(refusals)
@@ -86,4 +93,4 @@ def _require(value: str | None, path: str, other: str) -> str:
 
 def _convert(part: JsonObject, shape: type[Shape], where: str, unsent: Unsent) -> Shape:
     unsent.leave_out_unknown(part, shape, "input.content")
-    return convert_object(part, shape, where)
+    return convert_json(part, shape, where)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from lakehouse.asgi.json_body import validation_errors
+from lakehouse.asgi.json_body import convert_json, validation_errors
 from lakehouse.chat.api.open_responses.content import read_content, read_output, simplify
 from lakehouse.chat.api.open_responses.tools import ToolNames
 from lakehouse.chat.api.open_responses.types import (
@@ -19,7 +19,7 @@ from lakehouse.chat.api.open_responses.types import (
     MessageItem,
     ReasoningItem,
 )
-from lakehouse.chat.api.open_responses.unsent import Unsent, convert_object, get_type
+from lakehouse.chat.api.open_responses.unsent import Unsent, get_type
 from lakehouse.chat.api.reasoning_envelope import decode_details
 from lakehouse.chat.dialects.lenient_json import drop_nulls
 from lakehouse.chat.model.parts import JsonObject, Part
@@ -68,7 +68,7 @@ class InputReader:
             case "function_call_output" | "custom_tool_call_output":
                 self._read_call_output(item, where)
             case "reasoning":
-                self._begin_turn(where).add_reasoning(convert_object(item, ReasoningItem, where))
+                self._begin_turn(where).add_reasoning(convert_json(item, ReasoningItem, where))
             case "item_reference":
                 message = f"`{where}` is an `item_reference`, and nothing is stored here: send the item itself"
                 raise ErrBadRequest(message, field=where)
@@ -78,7 +78,7 @@ class InputReader:
                 self._unsent.refuse_type(where, kind)
 
     def _read_message(self, item: JsonObject, where: str) -> None:
-        message = convert_object(item, MessageItem, where)
+        message = convert_json(item, MessageItem, where)
         self._unsent.leave_out_unknown(item, MessageItem, "input")
         content, refusal = read_content(message.content, f"{where}.content", self._unsent)
         if message.role == "assistant":
@@ -89,16 +89,16 @@ class InputReader:
     def _read_call(self, item: JsonObject, kind: Literal["function_call", "custom_tool_call"], where: str) -> ToolCall:
         if kind == "function_call":
             self._unsent.leave_out_unknown(item, FunctionCallItem, "input")
-            call = convert_object(item, FunctionCallItem, where)
+            call = convert_json(item, FunctionCallItem, where)
             function = Function(name=self._names.join(call.name, call.namespace), arguments=call.arguments or "{}")
             return ToolCall(id=call.call_id, function=function)
         self._unsent.leave_out_unknown(item, CustomCallItem, "input")
-        used = convert_object(item, CustomCallItem, where)
+        used = convert_json(item, CustomCallItem, where)
         custom = Custom(name=self._names.join(used.name, used.namespace), input=used.input)
         return ToolCall(id=used.call_id, type="custom", custom=custom)
 
     def _read_call_output(self, item: JsonObject, where: str) -> None:
-        output = convert_object(item, CallOutputItem, where)
+        output = convert_json(item, CallOutputItem, where)
         self._unsent.leave_out_unknown(item, CallOutputItem, "input")
         content = read_output(output.output, f"{where}.output", self._unsent)
         self._add(Message(role="tool", tool_call_id=output.call_id, content=content), where)

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable
 from hashlib import blake2s
 
+from lakehouse.asgi.json_body import convert_json
 from lakehouse.chat.api.open_responses.types import CustomTool, FunctionTool, NamespaceTool
-from lakehouse.chat.api.open_responses.unsent import Unsent, convert_object, get_type
+from lakehouse.chat.api.open_responses.unsent import Unsent, get_type
 from lakehouse.chat.dialects.lenient_json import JsonObject, as_objects, as_string, drop_nulls
 from lakehouse.core.errors import ErrBadRequest
 
@@ -87,7 +88,7 @@ def _read_tool(tool: JsonObject, where: str, names: ToolNames, unsent: Unsent) -
 
 def _read_namespace(tool: JsonObject, where: str, names: ToolNames, unsent: Unsent) -> list[JsonObject]:
     """Convert the tools of a namespace. Its description goes in front of that of its first tool."""
-    namespace = convert_object(tool, NamespaceTool, where)
+    namespace = convert_json(tool, NamespaceTool, where)
     unsent.leave_out_unknown(tool, NamespaceTool, "tools")
     read: list[JsonObject] = []
     for place, inner in enumerate(namespace.tools):
@@ -106,7 +107,7 @@ def _read_callable(tool: JsonObject, where: str, namespace: str | None, names: T
     """Convert a function or a custom tool."""
     if tool["type"] == "function":
         unsent.leave_out_unknown(tool, FunctionTool, "tools")
-        function = convert_object(tool, FunctionTool, where)
+        function = convert_json(tool, FunctionTool, where)
         described = {
             "name": names.add(function.name, namespace),
             "description": function.description,
@@ -115,7 +116,7 @@ def _read_callable(tool: JsonObject, where: str, namespace: str | None, names: T
         }
         return {"type": "function", "function": drop_nulls(described)}
     unsent.leave_out_unknown(tool, CustomTool, "tools")
-    custom = convert_object(tool, CustomTool, where)
+    custom = convert_json(tool, CustomTool, where)
     grammar = None
     if custom.format is not None and custom.format.type == "grammar":
         rules = {"syntax": custom.format.syntax, "definition": custom.format.definition}

@@ -1,16 +1,11 @@
-"""What of a Responses request only a provider of the same form can be sent, and the conversion of its objects."""
+"""What of a Responses request only a provider of the same form can be sent, and the types of its objects."""
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import msgspec
 
-from lakehouse.asgi.json_body import explain_mismatch
 from lakehouse.chat.model.parts import JsonObject
 from lakehouse.core.errors import ErrBadRequest
-
-Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 
 class Unsent:
@@ -39,16 +34,6 @@ class Unsent:
         for name, value in given.items():
             if name != "type" and name not in known.__struct_fields__ and value is not None:
                 self.leave_out(f"{where}.{name}")
-
-
-def convert_object(given: JsonObject, shape: type[Shape], where: str) -> Shape:
-    """Convert an object at the path `where`. Raises `ErrBadRequest` with the field that does not fit."""
-    try:
-        return msgspec.convert(given, shape)
-    except msgspec.ValidationError as error:
-        what, separator, path = str(error).rpartition(" - at `$")
-        message = f"{what}{separator}.{where}{path}" if separator else f"{error} - at `$.{where}`"
-        raise explain_mismatch(message) from None
 
 
 def get_type(given: JsonObject, where: str) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError, ValidationException
-from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
 from pyiceberg.table import CreateTableTransaction, StagedTable, Transaction
 from pyiceberg.table.metadata import new_table_metadata
@@ -266,6 +265,8 @@ def _properties(request: CommitWrite) -> dict[str, str]:
 
 def _read_files(transaction: Transaction, request: CommitWrite, paths: Sequence[str]) -> list[DataFile]:
     """The entries of the new files, with their statistics. Raises CallError for a file that is not as it was said."""
+    from pyiceberg.io.pyarrow import parquet_file_to_data_file  # 0.15 s, which reads of tables do without
+
     metadata, storage = transaction.table_metadata, storage_of(transaction._table)
     files: list[DataFile] = []
     for path, staged in zip(paths, request.files, strict=True):

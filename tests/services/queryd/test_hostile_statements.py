@@ -133,6 +133,14 @@ SELECT json_deserialize_sql(json_serialize_sql('SELECT 1'))
 NOT_PARSED = ("syntax error", " statements: ", "A CTE needs a SELECT")
 """Words of a refusal by the parser: some versions of the engine do not know all of these statements."""
 
+HIDDEN = (
+    "--\rEXPLAIN ANALYZE CREATE MACRO sum(x) AS concat('\nEXPLAIN SELECT 1 --')",
+    "/* /* */ EXPLAIN SELECT 1 -- */ EXPLAIN ANALYZE CREATE MACRO sum(x) AS 666",
+)
+"""Statements of which a query seems to be the whole, if comments are read otherwise than the engine reads them."""
+
+CREATES = "EXPLAIN of CREATE: a statement can only read the tables of the lake"
+
 NOT_ONE = (
     "SELECT 1; SELECT 2",
     "SELECT 1; DROP TABLE people",
@@ -152,6 +160,10 @@ async def test_statements_that_write_or_change_the_engine(tmp_path: Path) -> Non
             status, message, _ = await sql.error(statement)
             assert status in (400, 403), (statement, status, message)
             assert status == 403 or any(word in message for word in NOT_PARSED), (statement, message)
+        for statement in HIDDEN:
+            assert (await sql.error(statement))[:2] == (403, CREATES), statement
+        explained = "/* /* a */ explain */ -- \\\rEXPLAIN -- b\n ANALYZE /* c */ (FORMAT json) SELECT 'é' AS a -- d"
+        assert (await sql.post(explained)).status_code == 200
         for statement in NOT_ONE:
             assert (await sql.error(statement))[0] == 400, statement
         assert await sql.rows("SELECT sum(id) FROM people") == [[15]]

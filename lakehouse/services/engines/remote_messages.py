@@ -36,6 +36,7 @@ class VersionRequest(msgspec.Struct, frozen=True, kw_only=True):
 class RemoteRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One statement that was checked: for a pipe, never for a log, since it has secrets.
 
+    One that is no query shows or explains something (SHOW, DESCRIBE, EXPLAIN), and has no place within a query.
     `params` are its parameters, values of JSON, in order or by name. `timeout` is in seconds. `tag` is a word that no
     other statement has, by which it can be found and cancelled on the server.
     """
@@ -43,6 +44,7 @@ class RemoteRequest(msgspec.Struct, frozen=True, kw_only=True):
     sql: str
     tag: str
     timeout: float
+    is_query: bool = True
     params: list[object] | dict[str, object] = []
     format: ResultFormat = "arrow"
     max_rows: int | None = None

@@ -48,6 +48,8 @@ FORBIDDEN = (
     ("MERGE INTO t USING s ON t.a = s.a WHEN MATCHED THEN DELETE", "MERGE", 0),
     ("GRANT SELECT ON t TO u", "GRANT", 0),
     ("SELECT * INTO t FROM s", "INTO", 9),
+    ("(SELECT 1) INTO OUTFILE '/tmp/x'", "INTO", 11),
+    ("SELECT 1into t", "INTO", 8),
 )
 
 BAD = (
@@ -68,8 +70,8 @@ BAD = (
 @pytest.mark.parametrize("dialect", EVERY, ids=lambda dialect: dialect.engine)
 def test_statements_that_read(dialect: Dialect) -> None:
     for sql in READS:
-        assert check_statement(sql, dialect) == sql
-        assert check_statement(f"{sql} ; -- the end", dialect) == sql
+        assert check_statement(sql, dialect).sql == sql
+        assert check_statement(f"{sql} ; -- the end", dialect).sql == sql
 
 
 @pytest.mark.parametrize("dialect", EVERY, ids=lambda dialect: dialect.engine)
@@ -98,7 +100,16 @@ def test_statements_that_are_none(dialect: Dialect) -> None:
         (SPARK, "SELECT `java_method`('java.lang.System', 'getenv', 'HOME')"),
         (SPARK, "SELECT TRANSFORM (a, b) USING 'sh -c id' AS x FROM t"),
         (SPARK, "SELECT * FROM parquet.`s3://bucket/other/file`"),
+        (SPARK, "SELECT * FROM (MAP a, b USING 'sh -c id' AS x FROM t)"),
+        (SPARK, "FROM t REDUCE a USING 'id' AS x"),
+        (SPARK, "FROM t MAP a u\u017fing :program AS x"),
+        (SPARK, "SELECT identifier('java_' || 'method')('java.lang.System', 'exit', 1)"),
         (SPARK, "FROM t INSERT INTO u SELECT *"),
+        (SPARK, "FROM t INSERT OVERWRITE TABLE u SELECT *"),
+        (SPARK, "-- \\\nSHOW TABLES\nDROP TABLE t"),
+        (SPARK, """SELECT /*+ a('*/') */ reflect("a", "b"), '1' -- '"""),
+        (SPARK, """SELECT /* /*+ */ reflect("a", "b"), '*/' -- '"""),
+        (SPARK, r"""SELECT r'a''\' ' , reflect("a", "b") --'"""),
         (SPARK, r"""WITH a AS (SELECT r'\') INSERT INTO t SELECT * FROM a --')"""),
         (SPARK, "WITH a (SELECT 1) INSERT INTO t SELECT * FROM a"),
         (FLIGHT_SQL, "SELECT * FROM t INTO OUTFILE '/tmp/x'"),
@@ -121,6 +132,8 @@ def test_what_an_engine_could_do_within_a_query(dialect: Dialect, sql: str) -> N
         (SPARK, "SELECT transform(a, x -> x + 1) FROM t"),
         (SPARK, "SELECT /*+ BROADCAST(t) */ * /* a /* nested */ ; comment */ FROM t"),
         (SPARK, "FROM t SELECT a"),
+        (SPARK, "SELECT identifier('a') FROM identifier('t') JOIN u USING (a)"),
+        (SPARK, "SELECT 1 /* a comment \\\n*/ -- and one that ends with a backslash \\\n that has two lines\n + 1"),
         (SPARK, "SELECT parquet.`a` FROM parquet"),
         (SPARK, "DESC TABLE EXTENDED `a b`"),
         (FLIGHT_SQL, r"SELECT 'it\'s'"),
@@ -128,4 +141,47 @@ def test_what_an_engine_could_do_within_a_query(dialect: Dialect, sql: str) -> N
     ],
 )
 def test_how_each_dialect_quotes(dialect: Dialect, sql: str) -> None:
-    assert check_statement(sql, dialect) == sql
+    assert check_statement(sql, dialect).sql == sql
+
+
+@pytest.mark.parametrize(
+    ("sql", "what"),
+    [
+        ("-- a\rSELECT 1\nDROP TABLE t", "a comment"),
+        ("-- a\\\nSELECT 1\nDROP TABLE t", "a comment"),
+        ("SELECT /*+ a('*/') */ 1", "a comment"),
+        ("SELECT 1 /*! INTO OUTFILE '/tmp/x' */", "a comment"),
+        ("SELECT $$ ' $$; DROP TABLE t --'", "a string"),
+        ("SELECT $a$ ' $a$; DROP TABLE t --'", "a string"),
+    ],
+)
+def test_what_servers_read_differently_is_refused_where_the_server_is_unknown(sql: str, what: str) -> None:
+    with pytest.raises(ErrBadRequest, match=f"servers disagree on the end of {what}"):
+        check_statement(sql, FLIGHT_SQL)
+
+
+def test_what_may_be_sent_to_servers_that_differ() -> None:
+    for sql in ("SELECT /*+ BROADCAST(t) */ a -- b\r\nFROM t WHERE a = $1 AND b = $2", "SELECT 1 -- C:\\a"):
+        assert check_statement(sql, FLIGHT_SQL).is_query
+
+
+@pytest.mark.parametrize("dialect", EVERY, ids=lambda dialect: dialect.engine)
+def test_long_statements(dialect: Dialect) -> None:
+    """The time of a check does not grow with the square of the length, and a limit bounds it."""
+    calls = f"SELECT {'identifier(' * 20_000}1{')' * 20_000}"
+    assert check_statement(calls, dialect).sql == calls
+    for sql, words in (
+        ("WITH a AS (" * 2000 + "SELECT 1" + ") SELECT 1" * 2000, "nested too deeply"),
+        ("SELECT 1" + "+1" * 125_000, "more than 250000 words and symbols"),
+        (f"SELECT '{'a' * 1_000_000}'", "has 1000009 characters"),
+    ):
+        with pytest.raises(ErrBadRequest, match=words):
+            check_statement(sql, dialect)
+
+
+@pytest.mark.parametrize("dialect", EVERY, ids=lambda dialect: dialect.engine)
+def test_statements_that_show_are_no_queries(dialect: Dialect) -> None:
+    for sql in ("/* a */ SHOW TABLES", "DESCRIBE t", "EXPLAIN SELECT 1"):
+        assert not check_statement(sql, dialect).is_query
+    for sql in ("-- show\nSELECT 1", "(SELECT 1)", "WITH a AS (SELECT 1) SELECT * FROM a", "VALUES (1)"):
+        assert check_statement(sql, dialect).is_query

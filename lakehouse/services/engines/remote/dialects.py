@@ -38,7 +38,7 @@ TRINO = Dialect(
 )
 SPARK = Dialect(
     engine="Spark",
-    lexers=(Lexer(names="`", strings="'\"", backslash=True, nested=True),),
+    lexers=(Lexer(names="`", strings="'\"", backslash=True, nested=True, hints=True, joined=True),),
     queries=frozenset({"select", "with", "values", "table", "from"}),
     functions=frozenset({"reflect", "try_reflect", "java_method"}),
     file_formats=frozenset({"avro", "binaryfile", "csv", "delta", "iceberg", "json", "orc", "parquet", "text", "xml"}),
@@ -48,10 +48,10 @@ SPARK = Dialect(
 FLIGHT_SQL = Dialect(
     engine="Flight SQL",
     lexers=(
-        Lexer(names='"`'),
-        Lexer(names='"`', nested=True),
-        Lexer(names="`", strings="'\"", backslash=True),
-        Lexer(names="`", strings="'\"", backslash=True, nested=True),
+        Lexer(names='"`', strict=True),
+        Lexer(names='"`', nested=True, strict=True),
+        Lexer(names="`", strings="'\"", backslash=True, strict=True),
+        Lexer(names="`", strings="'\"", backslash=True, nested=True, strict=True),
     ),
     queries=frozenset({"select", "with", "values", "table", "from"}),
     functions=SPARK.functions | TRINO.functions,

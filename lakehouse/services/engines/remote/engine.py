@@ -24,7 +24,7 @@ from lakehouse.services.engines.query_messages import QueryWhole
 from lakehouse.services.engines.remote.dialects import Dialect
 from lakehouse.services.engines.remote.feed import Feed, FeedSource
 from lakehouse.services.engines.remote.secrets import Secrets, SecretSource
-from lakehouse.services.engines.remote.statement_check import check_statement
+from lakehouse.services.engines.remote.statement_check import Checked, check_statement
 from lakehouse.services.engines.remote_messages import RemoteRequest
 from lakehouse.services.engines.replies import (
     LEEWAY,
@@ -34,6 +34,9 @@ from lakehouse.services.engines.replies import (
     explain_failure,
     next_item,
 )
+
+CHECKED_HERE = 4096
+"""Characters of a statement that is checked without a thread, in some milliseconds."""
 
 
 class RemoteQueryEngine:
@@ -56,6 +59,7 @@ class RemoteQueryEngine:
         self._feeds = feeds
         self._secrets = secrets
         self._timeout = timeout
+        self._checks = trio.CapacityLimiter(1)
 
     def run(
         self, query: Query, *, on_start: Callable[[], None] = ignore_start
@@ -70,7 +74,8 @@ class RemoteQueryEngine:
             raise ErrNotInstalled(self._absent)
         limit = TimeLimit(query.timeout, self._timeout)
         secrets = self._secrets.load()
-        request = self._make_request(query, limit, secrets)
+        with limit.apply():
+            request = await self._make_request(query, limit, secrets)
         try:
             with trio.CancelScope(deadline=limit.deadline + LEEWAY) as scope:
                 async with self._feeds.open(request) as feed, self._open_reply(request, feed, limit) as reply:
@@ -98,15 +103,17 @@ class RemoteQueryEngine:
                 raise explain_failure(error) from None
             yield reply
 
-    def _make_request(self, query: Query, limit: TimeLimit, secrets: Secrets) -> RemoteRequest:
+    async def _make_request(self, query: Query, limit: TimeLimit, secrets: Secrets) -> RemoteRequest:
         """Check the query, and make the message for a child."""
         if query.snapshot_id is not None:
             raise ErrBadRequest(
                 f"`snapshot` is for the engine duckdb: on {self._dialect.engine}, write {self._dialect.past}",
                 field="snapshot",
             )
+        checked = await self._check(query.sql)
         return RemoteRequest(
-            sql=check_statement(query.sql, self._dialect),
+            sql=checked.sql,
+            is_query=checked.is_query,
             tag=f"lakehouse-{uuid4().hex}",
             timeout=limit.seconds,
             params=self._read_parameters(query.params),
@@ -114,6 +121,14 @@ class RemoteQueryEngine:
             max_rows=query.max_rows,
             password=secrets.password,
             token=secrets.token,
+        )
+
+    async def _check(self, sql: str) -> Checked:
+        """Check a statement, long ones in a thread, one after another. A check that nobody waits for ends by itself."""
+        if len(sql) <= CHECKED_HERE:
+            return check_statement(sql, self._dialect)
+        return await trio.to_thread.run_sync(
+            check_statement, sql, self._dialect, limiter=self._checks, abandon_on_cancel=True
         )
 
     def _read_parameters(self, params: Iterable[JsonValue] | dict[str, JsonValue]) -> list[object] | dict[str, object]:

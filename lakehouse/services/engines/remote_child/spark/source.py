@@ -5,7 +5,6 @@ A statement is a query if the server can read it as a subquery: no statement tha
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import OrderedDict
@@ -32,10 +31,6 @@ INTERRUPT_TIME = 2.0
 LEEWAY = 3.0
 """Seconds beyond the time limit of a statement, at which the parent cancels it."""
 MAX_PROVEN = 256
-_SHOWING = re.compile(
-    r"(?:\s+|--[^\n]*\n|/\*(?:(?!/\*).)*?\*/)*(?:show|describe|desc|explain)\b", re.IGNORECASE | re.DOTALL
-)
-"""Statements that are no queries, and change nothing."""
 
 
 class SparkSource:
@@ -95,7 +90,7 @@ class SparkSource:
         session = self._get_session(request.token, deadline)
         session.select_schema(deadline)
         relation = make_sql(request.sql, request.params)
-        if request.max_rows is not None and not _SHOWING.match(request.sql):
+        if request.max_rows is not None and request.is_query:
             relation = limit_rows(relation, request.max_rows + 1)
         self._execution = execution = Execution(session, request, relation, deadline)
         self._prove(session, request, deadline)
@@ -117,7 +112,7 @@ class SparkSource:
     def _prove(self, session: Session, request: RemoteRequest, deadline: float) -> None:
         """Have the server read the statement as a query. What it has read so once is not sent again."""
         sql = request.sql
-        if sql in self._queries or _SHOWING.match(sql):
+        if sql in self._queries or not request.is_query:
             return
         try:
             subquery = f"SELECT * FROM (\n{sql}\n) AS statement"  # noqa: S608

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import cast
 
 import msgspec
+from pyiceberg.exceptions import CommitStateUnknownException, RESTError
+from sqlalchemy.exc import DBAPIError
 
 from lakehouse.process.bootstrap import Startup
 from lakehouse.process.calls.rpc_child import Call, CallError, serve_calls
@@ -32,7 +34,7 @@ from lakehouse.services.promotion.rewriting import rewrite_table
 from lakehouse.services.promotion.table_checks import TableChecks
 from lakehouse.services.promotion.table_files import TableGraph, find_size, list_documents, read_graph
 from lakehouse.services.promotion.target_catalog import check_catalog, register_tables
-from lakehouse.services.tables.call_errors import expect_errors, explain_failure
+from lakehouse.services.tables.call_errors import explain_failure
 from lakehouse.services.tables.catalog import DATABASE, open_catalog
 from lakehouse.services.tables.messages import TablesSettings
 from lakehouse.services.tables.names import CATALOG, DROPPED, decode_dropped, decode_name
@@ -49,6 +51,7 @@ def run(startup: Startup) -> None:
     logging.basicConfig(level=logging.ERROR)
     os.chdir(settings.directory)
     os.umask(0o077)
+    import pyiceberg.catalog.sql
     import pyiceberg.io.pyarrow  # noqa: F401
 
     serve_calls(startup, Handler(settings).handle, max_frame=MAX_FRAME)
@@ -58,7 +61,6 @@ class Handler:
     """Answers requests."""
 
     def __init__(self, settings: PromotionSettings) -> None:
-        self._expected = expect_errors(shared=True)
         self._target = settings.target
         self._source = open_catalog(TablesSettings(directory=settings.directory, retention=0))
         self._move = Move(settings.target.location)
@@ -76,7 +78,7 @@ class Handler:
         try:
             request = msgspec.json.decode(call.payload, type=AnyRequest)
             return msgspec.json.encode(self._handlers[type(request)](request))
-        except self._expected as error:
+        except (OSError, DBAPIError, sqlite3.OperationalError, RESTError, CommitStateUnknownException) as error:
             explained = explain_failure(error, shared=True)
             if explained is None:
                 raise

@@ -15,15 +15,10 @@ from sqlalchemy.exc import IntegrityError
 from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.promotion.messages import CatalogEntry, CatalogState
 from lakehouse.services.promotion.rest_target import check_rest, register_rest
-from lakehouse.services.tables.folder_catalog import FolderCatalog
+from lakehouse.services.tables.kept_metadata import MetadataKeepingCatalog
 from lakehouse.services.tables.names import canonical, decode_name
 from lakehouse.services.tables.object_storage import ObjectStorage
-from lakehouse.services.tables.shared_catalogs import (
-    RestLakeCatalog,
-    SharedSqlCatalog,
-    make_postgres_url,
-    open_shared_catalog,
-)
+from lakehouse.services.tables.shared_catalogs import RestLakeCatalog, make_postgres_url, open_shared_catalog
 from lakehouse.services.warehouse.settings import WarehouseSettings
 
 if TYPE_CHECKING:
@@ -46,8 +41,11 @@ _ADD_PROPERTY = text(
     " VALUES (:catalog, :namespace, :key, :value) ON CONFLICT DO NOTHING"
 )
 _LOCK = text(f"LOCK TABLE {TABLES} IN SHARE ROW EXCLUSIVE MODE")
+_READ_PROPERTIES = text(
+    f"SELECT namespace, property_key, property_value FROM {PROPERTIES} WHERE catalog_name = :catalog"  # noqa: S608
+)
 
-Property = tuple[str, str, str]
+Property = tuple[str, str, str | None]
 
 
 def check_catalog(
@@ -102,8 +100,10 @@ def register_tables(
     catalog = open_shared_catalog(settings)
     if isinstance(catalog, RestLakeCatalog):
         return register_rest(catalog, source, entries)
-    assert isinstance(source, FolderCatalog)  # noqa: S101 - for the types only
-    properties = source.list_properties()
+    assert isinstance(source, MetadataKeepingCatalog)  # noqa: S101 - that of a folder
+    with source.engine.connect() as connection:
+        found = connection.execute(_READ_PROPERTIES, {"catalog": source.name})
+        properties: list[Property] = [(row[0], row[1], row[2]) for row in found]
     try:
         with catalog.engine.begin() as connection:
             _register_sql(connection, catalog, entries, properties, promotion)
@@ -116,7 +116,7 @@ def register_tables(
 
 def _register_sql(
     connection: Connection,
-    catalog: SharedSqlCatalog,
+    catalog: MetadataKeepingCatalog,
     entries: Sequence[CatalogEntry],
     properties: Sequence[Property],
     promotion: str,

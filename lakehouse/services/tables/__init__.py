@@ -1,9 +1,9 @@
 """The tables of the lake: Apache Iceberg, committed by pyiceberg in a child process.
 
 `client.open_tables` implements the contract `services.contracts.tables` in the process of the services. It starts one
-trusted child with the first call that needs it: importing pyiceberg takes half a second and 150 MB, and its calls would
-hold an event loop for up to 150 ms. What the child answers about a state of a table is kept by the client, and whether
-that state is still the newest one is read from the catalog's database directly, so a planned query calls no process.
+trusted child with the first call that needs it: importing pyiceberg takes a second and 150 MB, and its calls would hold
+an event loop for up to 150 ms. What the child answers about a state of a table is kept by the client, and whether that
+state is still the newest one is read from the catalog's database directly, so a planned query calls no process.
 
 In the process of the services:
 
@@ -27,8 +27,7 @@ In the child:
     storage         where the files of the tables are: in the folder
     object_storage  where the files of the tables are: in a bucket
     catalog         the catalog, and what is found in it
-    folder_catalog  the catalog of a folder: rows in SQLite
-    kept_metadata   the parsed metadata of the tables that were used last
+    kept_metadata   a catalog in SQL that keeps parsed metadata
     shared_catalogs catalogs that other services and engines share
     call_errors     what the disk, the bucket and the catalog refuse
     transaction     a transaction that copies the metadata less often, and commits a request once
@@ -43,6 +42,5 @@ In the child:
 
 pyiceberg is pinned to one minor version, since names that it does not document are used: `parquet_file_to_data_file`,
 `CreateTableTransaction`, `Transaction.table_metadata`, `_stage` and `_set_ref_snapshot`, `UpdateSchema._apply`, `_move`
-and `_added_name_to_id`, `SqlCatalog._convert_orm_to_iceberg`, `MetastoreCatalog._update_and_stage_table` and
-`_write_metadata`.
+and `_added_name_to_id`, `SqlCatalog._convert_orm_to_iceberg`.
 """

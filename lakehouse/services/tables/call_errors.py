@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 
 from pyiceberg.exceptions import CommitStateUnknownException, RESTError
+from sqlalchemy.exc import DBAPIError
 
 from lakehouse.core.errors import is_disk_full
 from lakehouse.process.calls.rpc_child import CallError
@@ -16,16 +16,6 @@ _KEYS = frozenset(
 )
 _UNKNOWN = "the catalog did not say whether the commit was made: look at the table, or send the request again"
 MAX_SHOWN = 300
-
-
-def expect_errors(*, shared: bool) -> tuple[type[Exception], ...]:
-    """The exceptions of a call that `explain_failure` may know."""
-    local = (OSError, sqlite3.OperationalError)
-    if not shared:
-        return local
-    from sqlalchemy.exc import DBAPIError  # 0.1 s, and a folder has no need of it
-
-    return (*local, DBAPIError, RESTError, CommitStateUnknownException)
 
 
 def explain_failure(error: Exception, *, shared: bool) -> CallError | None:
@@ -44,8 +34,6 @@ def _explain_local(error: Exception) -> CallError | None:
 def _explain_shared(error: Exception) -> CallError | None:
     if isinstance(error, CommitStateUnknownException):
         return CallError("upstream", _UNKNOWN)
-    from sqlalchemy.exc import DBAPIError
-
     if isinstance(error, DBAPIError):
         return CallError("upstream", f"the catalog's database failed: {_first_line(error.orig or error)}")
     if isinstance(error, RESTError):

@@ -6,11 +6,11 @@ folder can be moved while no process has it open. A shared one is opened by `sha
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
 from lakehouse.process.calls.rpc_child import CallError
-from lakehouse.services.tables.folder_catalog import FolderCatalog
 from lakehouse.services.tables.messages import TablesSettings
 from lakehouse.services.tables.names import CATALOG, DROPPED, canonical, decode_dropped, identifier
 from lakehouse.services.tables.storage import LocalStorage
@@ -18,9 +18,10 @@ from lakehouse.services.tables.storage import LocalStorage
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
-    from lakehouse.services.tables.shared_catalogs import RestLakeCatalog, SharedSqlCatalog
+    from lakehouse.services.tables.kept_metadata import MetadataKeepingCatalog
+    from lakehouse.services.tables.shared_catalogs import RestLakeCatalog
 
-    LakeCatalog = FolderCatalog | SharedSqlCatalog | RestLakeCatalog
+    LakeCatalog = MetadataKeepingCatalog | RestLakeCatalog
 
 DATABASE = "catalog.db"
 
@@ -44,20 +45,24 @@ LABEL = "lakehouse.schema-label"
 def open_catalog(settings: TablesSettings) -> LakeCatalog:
     """Open the catalog, which is made if it is missing. Raises CallError for a shared one that cannot be reached."""
     if settings.warehouse is not None:
-        from lakehouse.services.tables.shared_catalogs import open_shared_catalog  # with SQLAlchemy: 0.2 s
+        from lakehouse.services.tables.shared_catalogs import open_shared_catalog
 
         return open_shared_catalog(settings.warehouse)
-    return open_folder_catalog()
+    from lakehouse.services.tables.kept_metadata import MetadataKeepingCatalog
 
-
-def open_folder_catalog() -> FolderCatalog:
-    """Open the catalog of the folder that is the working directory; it is made if it is missing."""
-    return FolderCatalog(
+    connection = sqlite3.connect(DATABASE)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")  # kept in the file; its commits are synced by default
+    finally:
+        connection.close()
+    return MetadataKeepingCatalog(
         CATALOG,
         LocalStorage(),
-        DATABASE,
-        warehouse="datasets",
-        **{"py-io-impl": "lakehouse.services.tables.file_io.DurableFileIO"},
+        **{
+            "uri": f"sqlite:///{DATABASE}",
+            "warehouse": "datasets",
+            "py-io-impl": "lakehouse.services.tables.file_io.DurableFileIO",
+        },
     )
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections.abc import Callable
 
 import msgspec
+from pyiceberg.exceptions import CommitStateUnknownException, RESTError
+from sqlalchemy.exc import DBAPIError
 
 from lakehouse.process.bootstrap import Startup
 from lakehouse.process.calls.rpc_child import Call, serve_calls
 from lakehouse.services.tables import messages
-from lakehouse.services.tables.call_errors import expect_errors, explain_failure
+from lakehouse.services.tables.call_errors import explain_failure
 from lakehouse.services.tables.catalog import find_table, load_table, open_catalog
 from lakehouse.services.tables.commit import Writer
 from lakehouse.services.tables.describe import ManifestCache, describe, list_snapshots
@@ -34,10 +37,9 @@ def run(startup: Startup) -> None:
     logging.basicConfig(level=logging.ERROR)  # pyiceberg warns about each attempt of a commit
     os.chdir(settings.directory)
     os.umask(0o077)
-    if settings.warehouse is not None:
-        import pyiceberg.io.pyarrow  # noqa: F401 - before the first call, which has a deadline
 
-        import lakehouse.services.tables.shared_catalogs  # noqa: F401
+    if settings.warehouse is not None:
+        pass  # before the first call, which has a deadline; a folder needs it to commit only
 
     serve_calls(startup, Calls(settings).handle, max_frame=MAX_FRAME)
 
@@ -47,7 +49,6 @@ class Calls:
 
     def __init__(self, settings: TablesSettings) -> None:
         self._settings = settings
-        self._expected = expect_errors(shared=settings.warehouse is not None)
         self._handler: Handler | None = None
 
     def handle(self, call: Call) -> bytes:
@@ -56,7 +57,7 @@ class Calls:
             if self._handler is None:
                 self._handler = Handler(self._settings)
             return self._handler.handle(msgspec.json.decode(call.payload, type=AnyRequest))
-        except self._expected as error:
+        except (OSError, DBAPIError, sqlite3.OperationalError, RESTError, CommitStateUnknownException) as error:
             explained = explain_failure(error, shared=self._settings.warehouse is not None)
             if explained is None:
                 raise

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.rest import RestCatalog
-from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
-from pyiceberg.table import CommitTableResponse, Table
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from lakehouse.services.tables.kept_metadata import KeptMetadata
-from lakehouse.services.tables.names import decode_name, encode_name, identifier
+from lakehouse.services.tables.kept_metadata import MetadataKeepingCatalog
+from lakehouse.services.tables.names import decode_name, identifier
 from lakehouse.services.tables.object_storage import ObjectStorage
 from lakehouse.services.warehouse.credentials import Credentials
 from lakehouse.services.warehouse.settings import WarehouseSettings
 
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
-    from pyiceberg.table.update import TableRequirement, TableUpdate
 
 POSTGRES_OPTIONS = {
     "connect_timeout": "3",
@@ -33,74 +29,11 @@ POSTGRES_OPTIONS = {
 }
 """Seconds, but for milliseconds in `tcp_user_timeout`: a server that is gone fails a call well within its deadline."""
 
-_LIST = text(
-    "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables"
-    " WHERE catalog_name = :catalog AND coalesce(iceberg_type, 'TABLE') = 'TABLE'"
-)
-_FIND = text(
-    "SELECT metadata_location FROM iceberg_tables WHERE catalog_name = :catalog"
-    " AND table_namespace = :namespace AND table_name = :table AND coalesce(iceberg_type, 'TABLE') = 'TABLE'"
-)
-_ENTRIES = text("SELECT metadata_location, coalesce(iceberg_type, 'TABLE') = 'TABLE' FROM iceberg_tables")
 
-
-class SharedSqlCatalog(SqlCatalog):
+class SharedSqlCatalog(MetadataKeepingCatalog):
     """The catalog in PostgreSQL, in the layout that other engines know as JDBC catalog. Files are in the bucket."""
 
-    def __init__(self, name: str, storage: ObjectStorage, **properties: str) -> None:
-        super().__init__(name, **properties)
-        self.storage = storage
-        self._kept = KeptMetadata()
-
-    def ensure_namespace(self, namespace: tuple[str, ...]) -> None:
-        """A namespace of a catalog in SQL is there with its first table."""
-
-    def list_names(self) -> list[str]:
-        """The names of all tables, in one statement."""
-        return list(self.list_current())
-
-    def list_current(self) -> dict[str, str]:
-        """The current metadata files of all tables, by name."""
-        found: dict[str, str] = {}
-        with self.engine.connect() as connection:
-            for namespace, table, location in connection.execute(_LIST, {"catalog": self.name}):
-                name = decode_name(str(namespace), str(table))
-                if name is not None and location:
-                    found[name] = str(location)
-        return found
-
-    def find_location(self, name: str) -> str | None:
-        """The current metadata file of a table, None for an unknown table."""
-        namespace, table = encode_name(name)
-        values = {"catalog": self.name, "namespace": namespace, "table": table}
-        with self.engine.connect() as connection:
-            found = connection.execute(_FIND, values).scalar()
-        return None if found is None else str(found)
-
-    def list_locations(self) -> list[tuple[str, bool]]:
-        """The metadata files of all entries of the database, also of other catalogs in it, and which are tables."""
-        with self.engine.connect() as connection:
-            return [(str(location), bool(is_table)) for location, is_table in connection.execute(_ENTRIES) if location]
-
-    def _convert_orm_to_iceberg(self, orm_table: Any) -> Table:  # noqa: ANN401 - a row of SQLAlchemy
-        if not orm_table.metadata_location:
-            raise NoSuchTableError(f"the table {orm_table.table_name} has no metadata")
-        location, io = str(orm_table.metadata_location), self.storage.open_io()
-        return Table(
-            identifier=(*Catalog.identifier_to_tuple(orm_table.table_namespace), orm_table.table_name),
-            metadata=self._kept.load(location, io),
-            metadata_location=location,
-            io=io,
-            catalog=self,
-        )
-
-    def commit_table(
-        self, table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]
-    ) -> CommitTableResponse:
-        """Commit, and keep the new metadata."""
-        response = super().commit_table(table, requirements, updates)
-        self._kept.keep(response.metadata_location, response.metadata)
-        return response
+    storage: ObjectStorage
 
     def _load_file_io(self, properties: object = None, location: str | None = None) -> FileIO:  # noqa: ARG002
         return self.storage.open_io()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import chdir, closing
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from lakehouse.services.promotion.messages import CatalogEntry
 from lakehouse.services.promotion.rewriting import rewrite_table
 from lakehouse.services.promotion.table_checks import TableChecks
 from lakehouse.services.promotion.table_files import read_graph
-from lakehouse.services.tables.catalog import open_folder_catalog
+from lakehouse.services.tables.catalog import open_catalog
 from lakehouse.services.tables.file_io import DurableFileIO
+from lakehouse.services.tables.messages import TablesSettings
 from lakehouse.services.tables.storage import LocalStorage
 from tests.services.tables.deletes import commit_deletes, write_position_deletes
 from tools.kit.lake_tables import ScratchLake, in_shared_lake
@@ -69,8 +70,8 @@ def move_table(entry: CatalogEntry, target: Path) -> None:
 
 def compare(entry: CatalogEntry, target: Path, max_bytes: int = 2**20) -> Any:
     moved: Any = MovedCatalog(f"{target}/")
-    with closing(open_folder_catalog()) as source:
-        return TableChecks(source, moved).check(entry.location, entry.shown, max_bytes=max_bytes)
+    source = open_catalog(TablesSettings(directory=".", retention=0))
+    return TableChecks(source, moved).check(entry.location, entry.shown, max_bytes=max_bytes)
 
 
 @pytest.mark.extended

@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import chdir
 from typing import Any
 
-from lakehouse.services.tables.catalog import load_table, open_folder_catalog
+from lakehouse.services.tables.catalog import load_table, open_catalog
+from lakehouse.services.tables.kept_metadata import MetadataKeepingCatalog
+from lakehouse.services.tables.messages import TablesSettings
 from tools.kit.lake_tables import ScratchLake
 
 PATH = 2147483546
@@ -37,7 +39,7 @@ def commit_delete_file(content: str, location: str, rows: int, only: bytes) -> N
         "_meta": property(lambda self: {**base._meta.fget(self), "content": "deletes"}),
     }
     make_writer: Any = type("DeleteManifestWriter", (base,), members)
-    catalog = open_folder_catalog()
+    catalog = open_catalog(TablesSettings(directory=".", retention=0))
     transaction = load_table(catalog, "t").transaction()
     metadata: Any = transaction.table_metadata
     producer: Any = transaction.update_snapshot().fast_append()
@@ -64,7 +66,8 @@ def commit_delete_file(content: str, location: str, rows: int, only: bytes) -> N
     producer._existing_manifests = lambda: [*existing(), deletes]
     producer.commit()
     transaction.commit_transaction()
-    catalog.close()
+    assert isinstance(catalog, MetadataKeepingCatalog)
+    catalog.engine.dispose()
 
 
 def write_position_deletes(lake: ScratchLake, data: str, *positions: int) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from lakehouse.services.tables.catalog import TABLE_PROPERTIES, open_folder_catalog
+from lakehouse.services.tables.catalog import TABLE_PROPERTIES, open_catalog
 from lakehouse.services.tables.describe import ManifestCache
 from lakehouse.services.tables.expiry import Expiry
+from lakehouse.services.tables.messages import TablesSettings
 from lakehouse.services.tables.transaction import REQUEST_ID, AlreadyCommitted, begin
 
 NAME = ("main", "t")
@@ -19,7 +20,7 @@ class Program:
     """One of several programs on a lake, with a catalog of its own."""
 
     def __init__(self, max_snapshots: int = 100) -> None:
-        self.catalog: Any = open_folder_catalog()
+        self.catalog: Any = open_catalog(TablesSettings(directory=".", retention=60))
         self._expiry = Expiry(self.catalog, ManifestCache(), retention=60, max_snapshots=max_snapshots)
 
     def stage(self, request_id: str = "") -> Any:
@@ -37,14 +38,13 @@ class Program:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.schema import Schema
 
     monkeypatch.chdir(tmp_path)
-    catalog = SqlCatalog("lake", uri="sqlite:///catalog.db", warehouse="datasets")
+    catalog: Any = open_catalog(TablesSettings(directory=".", retention=60))
     catalog.create_namespace("main")
     catalog.create_table(NAME, Schema(), location="datasets/t", properties=TABLE_PROPERTIES)
-    catalog.close()
+    catalog.engine.dispose()
     return tmp_path
 
 
@@ -59,7 +59,7 @@ def test_snapshots_that_two_programs_expire_are_expired_once(folder: Path) -> No
     assert len(one.list_snapshots()) == len(kept) + 1
     assert set(kept) < set(one.list_snapshots())
     for program in (one, other):
-        program.catalog.close()
+        program.catalog.engine.dispose()
 
 
 def test_a_snapshot_that_another_program_tags_meanwhile_stays(folder: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_snapshot_that_another_program_tags_meanwhile_stays(folder: Path) -> N
     late.commit_transaction()
     assert oldest in one.list_snapshots()
     for program in (one, other):
-        program.catalog.close()
+        program.catalog.engine.dispose()
 
 
 def test_a_request_that_another_program_has_committed_is_not_committed_again(folder: Path) -> None:
@@ -86,4 +86,4 @@ def test_a_request_that_another_program_has_committed_is_not_committed_again(fol
         one.stage("r")
     assert len(one.list_snapshots()) == 1
     for program in (one, other):
-        program.catalog.close()
+        program.catalog.engine.dispose()

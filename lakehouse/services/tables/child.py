@@ -37,9 +37,10 @@ def run(startup: Startup) -> None:
     logging.basicConfig(level=logging.ERROR)  # pyiceberg warns about each attempt of a commit
     os.chdir(settings.directory)
     os.umask(0o077)
+    import pyiceberg.catalog.sql
 
-    if settings.warehouse is not None:
-        pass  # before the first call, which has a deadline; a folder needs it to commit only
+    if settings.warehouse is not None:  # before the first call, which has a deadline; a folder needs it to commit only
+        import pyiceberg.io.pyarrow  # noqa: F401
 
     serve_calls(startup, Calls(settings).handle, max_frame=MAX_FRAME)
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 
-from pyiceberg.exceptions import CommitStateUnknownException, RESTError
+from pyiceberg.exceptions import (
+    CommitStateUnknownException,
+    NoSuchTableError,
+    RESTError,
+    TableAlreadyExistsError,
+)
 from sqlalchemy.exc import DBAPIError
 
 from lakehouse.core.errors import is_disk_full
@@ -16,12 +22,21 @@ _KEYS = frozenset(
 )
 _UNKNOWN = "the catalog did not say whether the commit was made: look at the table, or send the request again"
 MAX_SHOWN = 300
+EXPECTED = (
+    OSError, DBAPIError, sqlite3.OperationalError, RESTError, CommitStateUnknownException, NoSuchTableError,
+    TableAlreadyExistsError,
+)  # fmt: skip
+"""The exceptions of a call that `explain_failure` may know."""
 
 
 def explain_failure(error: Exception, *, shared: bool) -> CallError | None:
     """The failure of a call; None for one that is nobody's but ours. `shared`: the lake is beyond one machine."""
     if is_disk_full(error):
         return CallError("disk full", "the disk of the lake is full: nothing was changed")
+    if isinstance(error, NoSuchTableError):
+        return CallError("not found", "the table was dropped or renamed by another program meanwhile")
+    if isinstance(error, TableAlreadyExistsError):
+        return CallError("conflict", "a table of this name was made by another program meanwhile")
     return _explain_shared(error) if shared else _explain_local(error)
 
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 from collections.abc import Callable
 
 import msgspec
-from pyiceberg.exceptions import CommitStateUnknownException, RESTError
-from sqlalchemy.exc import DBAPIError
 
 from lakehouse.process.bootstrap import Startup
 from lakehouse.process.calls.rpc_child import Call, serve_calls
 from lakehouse.services.tables import messages
-from lakehouse.services.tables.call_errors import explain_failure
+from lakehouse.services.tables.call_errors import EXPECTED, explain_failure
 from lakehouse.services.tables.catalog import find_table, load_table, open_catalog
 from lakehouse.services.tables.commit import Writer
 from lakehouse.services.tables.describe import ManifestCache, describe, list_snapshots
@@ -58,7 +55,7 @@ class Calls:
             if self._handler is None:
                 self._handler = Handler(self._settings)
             return self._handler.handle(msgspec.json.decode(call.payload, type=AnyRequest))
-        except (OSError, DBAPIError, sqlite3.OperationalError, RESTError, CommitStateUnknownException) as error:
+        except EXPECTED as error:
             explained = explain_failure(error, shared=self._settings.warehouse is not None)
             if explained is None:
                 raise
@@ -118,7 +115,7 @@ class Handler:
         change_columns(table, request, transaction)
         expired = self._expiry.stage(transaction)
         table = commit_transaction(transaction)
-        self._expiry.delete_files(table, expired)
+        self._expiry.delete_after_commit(table, expired)
         state = describe(table, request.name, self._manifests)
         return messages.Committed(state=state, created=False, warnings=expired.warnings)
 

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError, ValidationException
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+    ValidationException,
+)
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
 from pyiceberg.table import CreateTableTransaction, StagedTable, Transaction
 from pyiceberg.table.metadata import new_table_metadata
@@ -27,7 +32,7 @@ from lakehouse.services.tables.catalog import (
 )
 from lakehouse.services.tables.column_types import parse_type
 from lakehouse.services.tables.describe import ManifestCache, describe
-from lakehouse.services.tables.expiry import Expiry
+from lakehouse.services.tables.expiry import Expiring, Expiry
 from lakehouse.services.tables.iceberg_types import make_schema, read_columns
 from lakehouse.services.tables.messages import Committed, CommitWrite, WriteToken
 from lakehouse.services.tables.names import identifier, list_data_files
@@ -55,6 +60,14 @@ REPLACE_ATTEMPTS = 5
 """A replacement of all files is attempted again when another program has committed meanwhile: it then replaces that."""
 
 
+class Published(NamedTuple):
+    """A table with the new snapshot, whether it is new itself, and the snapshots that expired with the commit."""
+
+    table: Table
+    created: bool
+    expired: Expiring = Expiring()
+
+
 class Writer:
     """Commits the writes of a lake."""
 
@@ -72,13 +85,27 @@ class Writer:
         paths = list_data_files(token.name, token.commit_id, len(request.files))
         self._catalog.storage.place([file.path for file in request.files], paths)
         try:
-            return self._publish(request, table, paths)
+            published = self._publish(request, table, paths)
         except AlreadyCommitted:
             self._catalog.storage.delete(paths)  # the files of the same request are in the table
             return self._find_done(token.name, request)
         except (CallError, CommitFailedException, ValidationException, TableAlreadyExistsError) as error:
             self._catalog.storage.delete(paths)  # these errors guarantee that nothing was committed
             raise _explain(error) from None
+        except NoSuchTableError:  # dropped or renamed between two attempts
+            raise _explain_absence(token) from None
+        return self._finish(published, token.name)
+
+    def _finish(self, published: Published, name: str) -> Committed:
+        """Delete what has expired, and describe the table. Whatever fails here, the rows are in the table."""
+        table, created, expired = published
+        self._expiry.delete_after_commit(table, expired)
+        try:
+            state = describe(table, name, self._manifests)
+        except CallError as error:
+            failure = error.failure
+            raise CallError(failure.kind, f"the rows were committed, but {failure.message}") from None
+        return Committed(state=state, created=created, warnings=expired.warnings)
 
     def find(self, name: str, request_id: str) -> Committed | None:
         """The commit of a request, if it is among the kept snapshots; with the present state of the table."""
@@ -98,12 +125,12 @@ class Writer:
             raise CallError("stale", f"the table {name!r} was changed by another program meanwhile")
         return done
 
-    def _publish(self, request: CommitWrite, table: Table | None, paths: Sequence[str]) -> Committed:
+    def _publish(self, request: CommitWrite, table: Table | None, paths: Sequence[str]) -> Published:
         token = request.token
         if not token.base:
             return self._create(request, paths)
         if table is None:
-            raise CallError("stale", f"the table {token.name!r} was dropped or renamed while the rows were written")
+            raise _explain_absence(token)
         for attempt in range(REPLACE_ATTEMPTS):
             try:
                 return self._change(request, table, paths)
@@ -113,7 +140,7 @@ class Writer:
                 table = load_table(self._catalog, token.name)
         raise AssertionError("the last attempt returns or raises")
 
-    def _create(self, request: CommitWrite, paths: Sequence[str]) -> Committed:
+    def _create(self, request: CommitWrite, paths: Sequence[str]) -> Published:
         token = request.token
         present = find_table(self._catalog, token.name)
         if present is not None:  # made since the plan; perhaps by another service with the same request
@@ -123,10 +150,9 @@ class Writer:
         self._catalog.ensure_namespace(identifier(token.name)[:-1])
         transaction = CreateTableTransaction(_stage_table(self._catalog, token))
         _append_files(transaction, request, paths, merge=False)
-        table = transaction.commit_transaction()
-        return Committed(state=describe(table, token.name, self._manifests), created=True)
+        return Published(transaction.commit_transaction(), created=True)
 
-    def _change(self, request: CommitWrite, table: Table, paths: Sequence[str]) -> Committed:
+    def _change(self, request: CommitWrite, table: Table, paths: Sequence[str]) -> Published:
         token = request.token
         transaction = begin(table, request.request_id[:MAX_REQUEST_ID])
         _check_base(table, token)
@@ -136,9 +162,7 @@ class Writer:
         else:
             _overwrite_files(transaction, request, paths)
         expired = self._expiry.stage(transaction)
-        table = transaction.commit_transaction()
-        self._expiry.delete_files(table, expired)
-        return Committed(state=describe(table, token.name, self._manifests), created=False, warnings=expired.warnings)
+        return Published(transaction.commit_transaction(), created=False, expired=expired)
 
 
 def _explain(error: Exception) -> Exception:
@@ -147,6 +171,10 @@ def _explain(error: Exception) -> Exception:
     if isinstance(error, TableAlreadyExistsError):
         return CallError("stale", "a table of this name was made meanwhile")
     return CallError("stale", f"the table was changed by another program meanwhile: {error}")
+
+
+def _explain_absence(token: WriteToken) -> CallError:
+    return CallError("stale", f"the table {token.name!r} was dropped or renamed while the rows were written")
 
 
 def _stage_table(catalog: LakeCatalog, token: WriteToken) -> StagedTable:

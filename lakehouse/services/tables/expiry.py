@@ -6,13 +6,16 @@ in between leaves them to the sweep.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
+from lakehouse.process.calls.rpc_child import CallError
 from lakehouse.services.tables.catalog import list_dropped, load_dropped, load_table, open_metadata
 from lakehouse.services.tables.describe import ManifestCache
 from lakehouse.services.tables.messages import Expired
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from pyiceberg.table.snapshots import Snapshot
 
     from lakehouse.services.tables.catalog import LakeCatalog
+
+logger = logging.getLogger("lakehouse.tables")
 
 MIN_KEPT = 5
 """Snapshots that an expiry during a commit leaves."""
@@ -94,6 +99,13 @@ class Expiry:
         files, size = self._storage.delete(unused)
         return Expired(snapshots=len(expired.snapshots), files=files, bytes=size)
 
+    def delete_after_commit(self, table: Table, expired: Expiring) -> None:
+        """Delete these files if possible: the commit is made, and what is left is for the sweep."""
+        try:
+            self.delete_files(table, expired)
+        except (CallError, OSError) as error:
+            logger.warning("the files of expired snapshots could not be deleted: %s", error)
+
     def expire_table(self, name: str, before_ms: int) -> Expired:
         """Expire the snapshots of a table that are older than a time; the newest one and tagged ones stay."""
         table = load_table(self._catalog, name)
@@ -112,7 +124,10 @@ class Expiry:
                 continue
             table = load_dropped(self._catalog, entry)
             used = set() if table is None else set(self._all_files_of(table))
-            self._catalog.drop_table((*DROPPED, entry))
+            try:
+                self._catalog.drop_table((*DROPPED, entry))
+            except NoSuchTableError:  # another program has restored it, or deleted it
+                continue
             count, freed = self._storage.delete(used)
             tables, files, size = tables + 1, files + count, size + freed
         return Expired(tables=tables, files=files, bytes=size)

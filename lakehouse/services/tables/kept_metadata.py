@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import CommitTableResponse, Table
+from pyiceberg.typedef import EMPTY_DICT, Properties
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from lakehouse.services.tables.names import decode_name, encode_name
 from lakehouse.services.tables.storage import Storage
@@ -49,6 +51,13 @@ class MetadataKeepingCatalog(SqlCatalog):
 
     def ensure_namespace(self, namespace: tuple[str, ...]) -> None:
         """A namespace of a catalog in SQL is there with its first table."""
+
+    def create_namespace(self, namespace: str | tuple[str, ...], properties: Properties = EMPTY_DICT) -> None:
+        """Create a namespace. Raises NamespaceAlreadyExistsError, also if another program is quicker."""
+        try:
+            super().create_namespace(namespace, properties)
+        except IntegrityError:
+            raise NamespaceAlreadyExistsError(f"there is a namespace {namespace} already") from None
 
     def list_names(self) -> list[str]:
         """The names of all tables, in one statement."""

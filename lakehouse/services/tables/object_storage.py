@@ -6,6 +6,7 @@ Data files are uploaded by the process of the services, before a commit; here ma
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -92,8 +93,9 @@ class ObjectStorage:
         while batch := list(islice(keys, DELETED_AT_ONCE)):
             for found in files.get_file_info(batch):
                 if found.type == FileType.File:
-                    files.delete_file(found.path)
-                    count, size = count + 1, size + (found.size or 0)
+                    with suppress(FileNotFoundError):  # another service deletes the same files
+                        files.delete_file(found.path)
+                        count, size = count + 1, size + (found.size or 0)
         return count, size
 
     def list_files(self) -> Iterator[tuple[str, float]]:

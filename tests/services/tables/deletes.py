@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import chdir
+from contextlib import chdir, closing
 from typing import Any
 
 from lakehouse.services.tables.catalog import load_table, open_catalog
@@ -18,6 +18,24 @@ def commit_deletes(lake: ScratchLake, content: str, location: str, rows: int, *,
     """Commit a file with deletes, as an engine does that merges on read; pyiceberg itself writes none."""
     with chdir(lake.path):  # the working directory of the tables process
         commit_delete_file(content, location, rows, only.encode())
+
+
+def make_catalog() -> MetadataKeepingCatalog:
+    """A catalog of the lake in the working directory."""
+    catalog = open_catalog(TablesSettings(directory=".", retention=0))
+    assert isinstance(catalog, MetadataKeepingCatalog)
+    return catalog
+
+
+def list_data_files(lake: ScratchLake) -> set[str]:
+    """The data files that the newest snapshot names."""
+    from pyiceberg.manifest import ManifestContent
+
+    with chdir(lake.path), closing(make_catalog()) as catalog:
+        table = load_table(catalog, "t")
+        snapshot: Any = table.metadata.current_snapshot()
+        manifests = [manifest for manifest in snapshot.manifests(table.io) if manifest.content == ManifestContent.DATA]
+        return {entry.data_file.file_path for found in manifests for entry in found.fetch_manifest_entry(table.io)}
 
 
 def commit_delete_file(content: str, location: str, rows: int, only: bytes) -> None:
@@ -39,7 +57,7 @@ def commit_delete_file(content: str, location: str, rows: int, only: bytes) -> N
         "_meta": property(lambda self: {**base._meta.fget(self), "content": "deletes"}),
     }
     make_writer: Any = type("DeleteManifestWriter", (base,), members)
-    catalog = open_catalog(TablesSettings(directory=".", retention=0))
+    catalog = make_catalog()
     transaction = load_table(catalog, "t").transaction()
     metadata: Any = transaction.table_metadata
     producer: Any = transaction.update_snapshot().fast_append()
@@ -66,7 +84,6 @@ def commit_delete_file(content: str, location: str, rows: int, only: bytes) -> N
     producer._existing_manifests = lambda: [*existing(), deletes]
     producer.commit()
     transaction.commit_transaction()
-    assert isinstance(catalog, MetadataKeepingCatalog)
     catalog.engine.dispose()
 
 

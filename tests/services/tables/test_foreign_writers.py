@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from lakehouse.core.errors import ErrUnprocessable
-from tests.services.tables.deletes import commit_deletes, write_position_deletes
+from tests.services.tables.deletes import commit_deletes, list_data_files, write_position_deletes
 from tools.kit.lake_tables import ScratchLake, in_shared_lake
 
 ROWS = "SELECT i AS id FROM range({}, {}) r(i)"
@@ -49,6 +49,20 @@ async def test_equality_deletes_are_refused_with_what_to_do(lake: ScratchLake) -
     commit_deletes(lake, "EQUALITY_DELETES", "datasets/t/data/equality.parquet", 1)
     with pytest.raises(ErrUnprocessable, match="Compact it with the engine that wrote it"):
         await lake.tables.plan("t")
+
+
+@in_shared_lake
+async def test_rows_that_are_committed_beside_equality_deletes_stay(lake: ScratchLake) -> None:
+    """The table cannot be described after the commit, and yet has the files of the commit."""
+    first = (await lake.write("t", ROWS.format(0, 3))).manifest
+    plan = await lake.tables.prepare("t", first.columns, mode="append")
+    staged = lake.stage(plan, ROWS.format(3, 6))
+    commit_deletes(lake, "EQUALITY_DELETES", "datasets/t/data/equality.parquet", 1)
+    with pytest.raises(ErrUnprocessable, match="the rows were committed, but the table cannot be read here"):
+        await lake.tables.commit(plan, staged)
+    named = list_data_files(lake)
+    assert len(named) == 2
+    assert named <= set(lake.files())
 
 
 @in_shared_lake

@@ -19,7 +19,7 @@ import trio
 from lakehouse.core.errors import ErrTimeout, ErrUnreached, ErrUpstream
 from lakehouse.services.warehouse.credentials import Credentials, CredentialsMissing, CredentialSource
 from lakehouse.services.warehouse.documents import ListPage, S3Document, parse_list
-from lakehouse.services.warehouse.s3_errors import NAME, is_busy, is_passing, make_failure
+from lakehouse.services.warehouse.s3_errors import NAME, is_busy, is_passing, is_unused, make_failure
 from lakehouse.services.warehouse.settings import WarehouseSettings
 from lakehouse.services.warehouse.signing import (
     EMPTY_SHA256,
@@ -99,9 +99,10 @@ class Bucket:
         if response.status < 300:
             return response
         with response:
-            if response.status == 404:
-                return None
-            raise make_failure(response.status, await _read(response), bucket=self.settings.bucket)
+            content = await _read(response)
+        if is_unused(response.status, content):
+            return None
+        raise make_failure(response.status, content, bucket=self.settings.bucket)
 
     async def read(self, key: str, *, limit: int = MAX_DOCUMENT) -> bytes | None:
         """The bytes of a small object, None for an unused key. Raises ErrUpstream beyond `limit` bytes."""
@@ -165,7 +166,7 @@ class Bucket:
         response = await self._send_again(method, key, query, headers, body)
         with response:
             content = await _read(response)
-        if response.status >= 300 and not (missing and response.status == 404):
+        if response.status >= 300 and not (missing and is_unused(response.status, content)):
             raise make_failure(response.status, content, bucket=self.settings.bucket)
         return Answer(response.status, read_headers(response), content)
 

@@ -118,9 +118,15 @@ class WarehouseFiles:
                 " or use an engine that reads the bucket itself, such as Spark or Trino on the same catalog",
                 details={"bytes": total, "cache": self.cache.max_bytes},
             )
-        held = [file.key for file in wanted.values() if self.cache.use(file.key, file.size)]
+        held: list[str] = []
+        absent: list[Wanted] = []
+        for file in wanted.values():
+            if self.cache.use(file.key, file.size):
+                held.append(file.key)
+            else:
+                absent.append(file)
         try:
-            await self._fetch_all([file for file in wanted.values() if file.key not in set(held)], held)
+            await self._fetch_all(absent, held)
             yield
         finally:
             self.cache.release(held)

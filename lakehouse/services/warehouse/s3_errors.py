@@ -30,6 +30,11 @@ def is_passing(status: int) -> bool:
     return is_busy(status) or status in (500, 502, 504)
 
 
+def is_unused(status: int, body: bytes) -> bool:
+    """Whether a key has no object. Without a body, as after HEAD, a bucket that is missing cannot be told from that."""
+    return status == 404 and parse_error(body)[0] != "NoSuchBucket"
+
+
 def make_failure(status: int, body: bytes, *, bucket: str) -> LakehouseError:
     """The error for a response that is no success."""
     code, message = parse_error(body)

@@ -13,8 +13,10 @@ import trio
 from trio.testing import MockClock
 
 from lakehouse.asgi.types import Receive, Scope, Send
-from lakehouse.core.errors import ErrPreconditionFailed, ErrUnavailable, ErrUpstream
+from lakehouse.core.errors import ErrBadRequest, ErrPreconditionFailed, ErrUnavailable, ErrUpstream
 from lakehouse.services.ingestd.shared_records import FOLDER, remove_expired
+from lakehouse.services.storaged.bucket.reads import BucketReads
+from lakehouse.services.storaged.index.listing import encode_cursor
 from lakehouse.services.warehouse.bucket import ATTEMPTS, Bucket, make_bucket
 from lakehouse.services.warehouse.credentials import CredentialSource
 from lakehouse.services.warehouse.settings import WarehouseSettings
@@ -133,11 +135,29 @@ async def test_what_is_refused(status: int, code: str, kind: type[Exception], te
     async with open_scripted(lambda *_: (status, ERROR.format(code)), key_file) as (script, bucket):
         with pytest.raises(kind, match=text) as caught:
             await bucket.put("a", b"1")
-        if status != 404:  # which is an unused key for a read
-            with pytest.raises(kind, match=text):
-                await bucket.read("a")
-    assert [method for method, _ in script.requests] == ["PUT", "GET"][: 1 if status == 404 else 2]
+        with pytest.raises(kind, match=text):
+            await bucket.read("a")
+        with pytest.raises(kind, match=text):
+            await bucket.delete("a")
+    assert [method for method, _ in script.requests] == ["PUT", "GET", "DELETE"]
     assert "hidden" not in str(caught.value)
+
+
+async def test_a_key_without_an_object(key_file: Path) -> None:
+    async with open_scripted(lambda *_: (404, ERROR.format("NoSuchKey")), key_file) as (_, bucket):
+        assert await bucket.read("a") is None
+        assert await bucket.find("a") is None
+        await bucket.delete("a")
+
+
+async def test_a_cursor_that_is_no_text(key_file: Path) -> None:
+    async with open_scripted(lambda *_: (200, "<ListBucketResult/>"), key_file) as (script, bucket):
+        with pytest.raises(ErrBadRequest, match="not one that a list has given"):
+            await BucketReads(bucket).list("", delimiter="", limit=10, cursor="_w")
+        assert script.requests == []
+        await BucketReads(bucket).list("", delimiter="", limit=10, cursor=encode_cursor("é".encode()))
+    [(_, target)] = script.requests
+    assert "start-after=p%2F%C3%A9" in target
 
 
 def test_keys_of_the_file_are_not_mixed_with_a_token_of_the_environment(key_file: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, asynccontextmanager
 
 from lakehouse.asgi.conditional import Validators
 from lakehouse.asgi.content import ContentTruncated
-from lakehouse.core.errors import ErrPreconditionFailed
+from lakehouse.core.errors import ErrBadRequest, ErrPreconditionFailed
 from lakehouse.services.storaged.bucket.object_rows import is_shown, make_listed_row, make_row
 from lakehouse.services.storaged.index.entries import Row
 from lakehouse.services.storaged.index.listing import MAX_LIMIT, RowPage, decode_cursor
@@ -64,7 +64,7 @@ class BucketReads:
     async def list(self, prefix: str, *, delimiter: str, limit: int, cursor: str) -> RowPage:
         """A page of metadata; `limit` is at most `MAX_LIMIT`. Raises ErrBadRequest for a prefix or a cursor."""
         check_prefix(prefix)
-        after, token = decode_cursor(cursor).decode("utf-8", "surrogateescape"), ""
+        after, token = _read_cursor(cursor), ""
         left = min(limit, MAX_LIMIT)
         rows: list[Row] = []
         groups: list[bytes] = []
@@ -87,10 +87,18 @@ class BucketReads:
         return is_shown(f"{group}x.parquet")
 
 
+def _read_cursor(cursor: str) -> str:
+    """The key behind which a page begins. Raises ErrBadRequest."""
+    try:
+        return decode_cursor(cursor).decode()
+    except UnicodeDecodeError:
+        raise ErrBadRequest("the cursor is not one that a list has given", field="cursor") from None
+
+
 def _find_last(page: ListPage) -> bytes:
     """The key behind which the next page begins."""
     keys = [entry.key for entry in page.objects] + [group + BEHIND for group in page.prefixes]
-    return max(keys, default="").encode("utf-8", "surrogateescape")
+    return max(keys, default="").encode()
 
 
 class ObjectContent:

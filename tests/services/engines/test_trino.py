@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,11 @@ import pytest
 import trio
 
 from lakehouse.config import Config, LakeTable, QuerydTable, TrinoTable
+from lakehouse.core.errors import ErrUpstream
+from lakehouse.services.engines.remote.secrets import Secrets
 from lakehouse.services.engines.remote.status import read_engine_statuses
 from lakehouse.services.engines.remote.trino.client import make_trino
+from lakehouse.services.engines.remote.trino.coordinator import Coordinator
 from lakehouse.services.engines.remote.trino.statements import Statement
 from tests.services.engines.remote_kit import ARROW, CSV, NDJSON, PARQUET, RemoteSql, open_remote_sql
 from tests.services.engines.trino_stub import BIGINT, Answer, TrinoStub, column, signature
@@ -39,13 +42,17 @@ TYPES: tuple[tuple[dict[str, object], object, str, object], ...] = (
     (signature("char", 3), "a  ", "VARCHAR", "a  "),
     (signature("varbinary"), "AP9h", "BLOB", "AP9h"),
     (signature("date"), "2024-02-29", "DATE", "2024-02-29"),
+    (signature("date"), "+12024-02-29", "DATE", "12024-02-29"),
+    (signature("date"), "-0043-03-15", "DATE", "0044-03-15 (BC)"),
     (signature("time", 3), "12:00:00.120", "TIME", "12:00:00.12"),
     (signature("time", 12), "12:00:00.123456789012", "VARCHAR", "12:00:00.123456789012"),
     (signature("time with time zone", 3), "12:00:00.120+02:00", "TIME WITH TIME ZONE", "12:00:00.12+02"),
     (signature("timestamp", 6), "2024-02-29 12:00:00.123456", "TIMESTAMP", "2024-02-29 12:00:00.123456"),
+    (signature("timestamp", 6), "+12024-02-29 12:00:00.123456", "TIMESTAMP", "12024-02-29 12:00:00.123456"),
     (signature("timestamp", 9), "2024-02-29 12:00:00.123456789", "TIMESTAMP_NS", "2024-02-29 12:00:00.123456789"),
     (signature("timestamp", 12), "2024-02-29 12:00:00.123456789012", "VARCHAR", "2024-02-29 12:00:00.123456789012"),
     (signature("timestamp with time zone", 3), "2024-07-01 12:00:00.120 Europe/Berlin", "TIMESTAMP WITH TIME ZONE", "2024-07-01 10:00:00.12+00"),
+    (signature("timestamp with time zone", 3), "+12024-07-01 12:00:00.120 +02:00", "TIMESTAMP WITH TIME ZONE", "12024-07-01 10:00:00.12+00"),
     (signature("timestamp with time zone", 6), "2024-02-29 12:00:00.123456 UTC", "TIMESTAMP WITH TIME ZONE", "2024-02-29 12:00:00.123456+00"),
     (signature("timestamp with time zone", 3), "2024-02-29 12:00:00.000 +02:00", "TIMESTAMP WITH TIME ZONE", "2024-02-29 10:00:00+00"),
     (signature("interval year to month"), "-1-2", "INTERVAL", "-1 year -2 months"),
@@ -309,6 +316,23 @@ async def test_a_session_of_the_configuration_and_a_token(tmp_path: Path) -> Non
         sent = stub.statements[0].headers
         assert sent["x-trino-session"] == "query_priority=1,x.y=a%20b%2Cc,query_max_run_time=20.000s"
         assert (sent["x-trino-user"], sent["x-trino-catalog"], sent["x-trino-schema"]) == ("u", "c", "s")
+
+
+async def test_secrets_leave_this_machine_over_tls_only() -> None:
+    for url, is_sent in (
+        ("http://trino.internal:8080", False),
+        ("https://trino.internal", True),
+        ("http://[::1]:1", True),
+    ):
+        with closing(Coordinator(TrinoTable(url=url, user="u"), "c")) as coordinator:
+            assert dict(coordinator.make_authorization(Secrets()))
+            for secrets in (Secrets(password=SECRET), Secrets(token=SECRET)):
+                if is_sent:
+                    assert b"authorization" in dict(coordinator.make_authorization(secrets))
+                    continue
+                with pytest.raises(ErrUpstream, match="not sent without TLS") as caught:
+                    coordinator.make_authorization(secrets)
+                assert SECRET not in str(caught.value)
 
 
 async def test_the_version_of_the_server() -> None:

@@ -18,6 +18,7 @@ from lakehouse.config.query_engine_tables import TrinoTable
 from lakehouse.core.errors import ErrUnavailable, ErrUpstream, LakehouseError
 from lakehouse.services.engines.remote.secrets import Secrets
 from lakehouse.services.engines.remote.trino.messages import NAME, Page
+from lakehouse.services.engines.remote_child.loopback import is_loopback
 from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.http1.response import UpstreamResponse
 from lakehouse.upstream.pool import Upstream
@@ -54,7 +55,9 @@ class Coordinator:
         self._table = table
         self._catalog = catalog
         self._base = self._upstream.base_path.decode().rstrip("/")
-        self._hostname = urlsplit(table.url).hostname
+        parts = urlsplit(table.url)
+        self._hostname = parts.hostname
+        self._is_protected = parts.scheme == "https" or is_loopback(parts.hostname or "")
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -62,18 +65,18 @@ class Coordinator:
 
     async def start(self, sql: str, secrets: Secrets, *, session: Mapping[str, str], tag: str) -> Page:
         """Post a statement. It runs with the request for its next page. Raises LakehouseError."""
-        headers = [*self._authorize(secrets), *self._describe(session, tag)]
+        headers = [*self.make_authorization(secrets), *self._describe(session, tag)]
         return await self._request(b"POST", f"{self._base}/v1/statement", headers, sql.encode())
 
     async def fetch(self, uri: str, secrets: Secrets) -> Page:
         """Fetch a page. Raises LakehouseError."""
         target = self._find_target(uri)
         target += ("&" if "?" in target else "?") + f"targetResultSize={TARGET_SIZE}"
-        return await self._request(b"GET", target, self._authorize(secrets))
+        return await self._request(b"GET", target, self.make_authorization(secrets))
 
     async def cancel(self, uri: str, secrets: Secrets) -> None:
         """Cancel the statement whose next page this is. Raises LakehouseError if the server refuses it."""
-        request = UpstreamRequest(b"DELETE", self._find_target(uri).encode(), self._authorize(secrets))
+        request = UpstreamRequest(b"DELETE", self._find_target(uri).encode(), self.make_authorization(secrets))
         with await self._upstream.send(request) as response:
             if response.status >= 400:
                 raise _status_error(response.status, b"")
@@ -109,8 +112,15 @@ class Coordinator:
             pause *= 2
         raise AssertionError("the last attempt returns or raises")  # pragma: no cover
 
-    def _authorize(self, secrets: Secrets) -> list[tuple[bytes, bytes]]:
+    def make_authorization(self, secrets: Secrets) -> list[tuple[bytes, bytes]]:
+        """The user, and the secrets. Raises ErrUpstream where they would leave this machine without TLS."""
         user = self._table.user
+        if (secrets.token or secrets.password) and not self._is_protected:
+            raise ErrUpstream(
+                "TRINO_PASSWORD and TRINO_TOKEN are not sent without TLS to another machine: queryd.trino.url must be"
+                " https://",
+                provider=NAME,
+            )
         headers = [(b"x-trino-user", user.encode())]
         if secrets.token:
             headers.append((b"authorization", f"Bearer {secrets.token}".encode()))

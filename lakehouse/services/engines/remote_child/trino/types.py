@@ -102,6 +102,11 @@ def _interval_of_days(value: object) -> object:
     return value if found is None else f"{found[1]}{found[2]} days {found[1]}{found[3]}"
 
 
+def _strip_sign(value: object) -> object:
+    """``+10000-01-01`` without its sign, which Trino writes before years beyond 9999."""
+    return str(value).removeprefix("+")
+
+
 _PLAIN: Mapping[str, Kind] = {
     "boolean": Kind(arrow=pa.bool_(), sql="BOOLEAN"),
     "tinyint": Kind(arrow=pa.int8(), sql="TINYINT"),
@@ -113,7 +118,7 @@ _PLAIN: Mapping[str, Kind] = {
     "varchar": Kind(arrow=pa.string(), sql="VARCHAR"),
     "char": Kind(arrow=pa.string(), sql="VARCHAR"),
     "varbinary": Kind(arrow=pa.binary(), sql="BLOB", convert=_bytes),
-    "date": Kind(arrow=pa.string(), sql="DATE", cast=True),
+    "date": Kind(arrow=pa.string(), sql="DATE", cast=True, convert=_strip_sign),
     "uuid": Kind(arrow=pa.string(), sql="UUID", cast=True),
     "json": Kind(arrow=pa.string(), sql="JSON", cast=True),
     "interval year to month": Kind(arrow=pa.string(), sql="INTERVAL", cast=True, convert=_interval_of_years),
@@ -129,8 +134,9 @@ def _digits(arguments: Sequence[Argument], default: int = 3) -> int:
 
 def _join_offset(value: object) -> object:
     """``12:00:00 +02:00`` without the space before the offset; the name of a zone stays as it is."""
-    time, _, zone = str(value).rpartition(" ")
-    return f"{time}{zone}" if zone[:1] in ("+", "-") else value
+    text = _strip_sign(value)
+    time, _, zone = str(text).rpartition(" ")
+    return f"{time}{zone}" if zone[:1] in ("+", "-") else text
 
 
 def _time_kind(
@@ -226,7 +232,7 @@ _MAKERS: Mapping[str, Callable[[Sequence[Argument]], Kind]] = {
     "decimal": _decimal,
     "time": _time_kind("TIME", MAX_DIGITS),
     "time with time zone": _time_kind("TIME WITH TIME ZONE", MAX_DIGITS),
-    "timestamp": _time_kind("TIMESTAMP", MAX_DIGITS, "TIMESTAMP_NS", MAX_TIMESTAMP_DIGITS),
+    "timestamp": _time_kind("TIMESTAMP", MAX_DIGITS, "TIMESTAMP_NS", MAX_TIMESTAMP_DIGITS, convert=_strip_sign),
     "timestamp with time zone": _time_kind("TIMESTAMP WITH TIME ZONE", MAX_DIGITS, convert=_join_offset),
     "array": _array,
     "map": _map,

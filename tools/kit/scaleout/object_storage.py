@@ -24,8 +24,9 @@ from lakehouse.services.warehouse.signing import EMPTY_SHA256, S3Request, sign_h
 from tools.kit.scaleout.processes import START_TIMEOUT, accepts, find_free_ports, run_server, wait_until
 
 REGION, BUCKET = "us-east-1", "lake"
-SMALL_HEAP = {"GOGC": "50", "GOMEMLIMIT": "256MiB"}
-"""By default the server's memory grows to 700 MB in a session."""
+SMALL_HEAP = {"GOGC": "50", "GOMEMLIMIT": "1GiB"}
+"""By default the server's memory grows to 700 MB in a session. A limit that it reaches costs more time than its work: with
+256 MiB it collects garbage all the time."""
 
 
 @dataclass

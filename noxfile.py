@@ -38,6 +38,8 @@ ENVIRONMENT = {"PYTHONMALLOC": "pymalloc", "PYTHONDONTWRITEBYTECODE": ""}
 # Processes with the interpreter options of PYTEST share the tests; one that has none left takes from the others. They
 # are three for two cores, because many tests wait for other processes.
 SHARED = ("--tx", "3*popen//python=python -X dev", "--dist", "worksteal")
+# Both processes use the same servers. Which of them has which tests is in tests/services/server_groups.py.
+BESIDE_SERVERS = ("--tx", "2*popen//python=python -X dev", "--dist", "loadgroup", "--no-loadscope-reorder")
 # One at a time, after the others: these measure time, memory or processor time; see pyproject.toml. To collect all
 # files takes longer than to read them here.
 ALONE = find_tests("mark.alone")
@@ -155,20 +157,22 @@ def scaleout(session: nox.Session) -> None:
     session.install("--no-deps", CHROMA)
     env = {**ENVIRONMENT, "LAKEHOUSE_SPARK_JARS": jars}
     tests = (
+        "tests/services/warehouse/test_spark_beside_services.py",  # one process begins with the longest tests
+        "tests/services/promotion",
+        "tests/services/warehouse",
         "tests/services/tables/test_object_storage.py",
         "tests/services/postgres",
-        "tests/services/warehouse",
-        "tests/services/promotion",
         "tests/services/pathwayd",
         "tests/services/observerd",
         "tests/services/storaged",
         "tests/services/conformance",
-        "tests/services/retrieval",
         "tests/services/vector_stores",
+        "tests/services/retrieval",
     )
     on_servers = "(qdrant and retrieval) or ((qdrant or chroma) and (vectord or matrixd)) or vector_stores"
     chosen = f"warehouse or bucket or object_storage or postgres or promotion or pgvector or {on_servers}"
-    session.run(*PYTEST, "-rs", "-k", chosen, "-m", "not extended", *(session.posargs or tests), env=env)
+    beside = ("python", "-m", "tools.scaleout_servers", *PYTEST, *BESIDE_SERVERS)
+    session.run(*beside, "-rs", "-k", chosen, "-m", "not extended", *(session.posargs or tests), env=env)
 
 
 @nox.session

@@ -147,7 +147,7 @@ def open_own() -> Iterator[Target]:
         storage = stack.enter_context(open_object_storage(folder / "s3"))
         lake = configure_warehouse(folder, storage, stack.enter_context(open_postgres(folder / "postgres")))
         server = stack.enter_context(open_trino(folder / "trino", lake, storage))
-        yield Target(url=server.url, pid=server.process.pid, trino={}, tables=OWN, lake=lake)
+        yield Target(url=server.url, pid=server.pid, trino={}, tables=OWN, lake=lake)
 
 
 def main(arguments: argparse.Namespace) -> None:

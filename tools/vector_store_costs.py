@@ -157,7 +157,7 @@ async def run(folder: Path, postgres: Postgres, rounds: int, items: int) -> None
         open_store_engine(folder / "shared", postgres.create_database()) as store,
     ):
         await compare(local, store, rounds, items)
-        await leave_everything(store, postgres.process.pid, rounds)
+        await leave_everything(store, postgres.pid, rounds)
 
 
 def main() -> None:

@@ -126,7 +126,7 @@ async def leave_everything(lake: Lake, storage: ObjectStorage, rounds: int) -> N
         while True:
             yield bytes(2**20)
 
-    roots = [os.getpid(), storage.process.pid]
+    roots = [os.getpid(), storage.pid]
     await leave("upload to S3", lambda: upload(bucket, "k", endless()), roots, rounds)
     await leave("DuckDB", lambda: lake.sql(ENDLESS), roots, rounds)
     bucket.close()

@@ -1,33 +1,30 @@
-"""Stores on servers of their own; tests with them are skipped where the servers are not installed."""
+"""Stores on servers; tests with them are skipped where the servers are not installed."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from lakehouse.services.vector_stores.chroma.store import ChromaStore, make_chroma_store
 from lakehouse.services.vector_stores.qdrant.store import QdrantStore, make_qdrant_store
-from tests.services.real_servers import skip_without
-from tools.kit.scaleout.vector_servers import VectorServer, find_missing_stores, open_chroma, open_qdrant
+from tools.kit.scaleout.vector_servers import VectorServer
 
 Store = QdrantStore | ChromaStore
-OPENERS = {"qdrant": open_qdrant, "chroma": open_chroma}
 
 
-@pytest.fixture(scope="module", params=OPENERS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorServer]:
-    """Each of the servers."""
-    skip_without(find_missing_stores())
-    with OPENERS[request.param](tmp_path_factory.mktemp("servers") / request.param) as found:
-        yield found
+@pytest.fixture(scope="module", params=["qdrant", "chroma"])
+def server(request: pytest.FixtureRequest) -> VectorServer:
+    """Each of the servers, which other tests use as well."""
+    found: VectorServer = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture
-def store(server: VectorServer, tmp_path: Path) -> Iterator[Store]:
+def store(server: VectorServer) -> Iterator[Store]:
     """A store without indexes."""
-    found = make_store(server, f"test_{tmp_path.name}"[:40])
+    found = make_store(server, f"test_{secrets.token_hex(8)}")
     yield found
     found.close()
 

@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import trio
 
 from lakehouse.core.errors import ErrUnreached, ErrUpstream
+from tests.services.real_servers import skip_without
 from tests.services.vector_stores.conftest import Store, make_store
 from tests.services.vector_stores.store_kit import create, make_items, search, write
-from tools.kit.scaleout.vector_servers import VectorServer
+from tools.kit.scaleout.vector_servers import (
+    OwnVectorServer,
+    VectorServer,
+    find_missing_stores,
+    open_chroma,
+    open_qdrant,
+)
+
+OPENERS = {"qdrant": open_qdrant, "chroma": open_chroma}
 
 
-async def test_what_was_written_survives_a_kill(store: Store, server: VectorServer) -> None:
+@pytest.fixture(scope="module", params=OPENERS)
+def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnVectorServer]:
+    """A server that no other module uses."""
+    skip_without(find_missing_stores())
+    with OPENERS[request.param](tmp_path_factory.mktemp("servers") / request.param) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server(own: OwnVectorServer) -> VectorServer:
+    """Its address."""
+    return own.address
+
+
+async def test_what_was_written_survives_a_kill(store: Store, own: OwnVectorServer) -> None:
     await create(store, "kept")
     items, _ = make_items(50)
     await write(store, "kept", items=items, source_state=b'{"at":2}')
-    server.kill()
+    own.kill()
     with pytest.raises(ErrUnreached):
         await search(store, "kept", nearest=3)
-    server.start()
+    own.start()
     [index] = await store.find_indexes(["kept"])
     assert (index.length, index.source) == (50, b'{"at":2}')
     assert len(await search(store, "kept", nearest=3)) == 3
 
 
 async def test_a_server_that_is_killed_during_writes_has_whole_items_and_takes_the_write_again(
-    store: Store, server: VectorServer
+    store: Store, own: OwnVectorServer
 ) -> None:
     await create(store, "cut")
     items, _ = make_items(60)
@@ -42,12 +67,12 @@ async def test_a_server_that_is_killed_during_writes_has_whole_items_and_takes_t
         async def kill() -> None:
             while done < 20:
                 await trio.sleep(0.005)
-            server.kill()
+            own.kill()
 
         nursery.start_soon(kill)
         with pytest.raises(ErrUpstream):
             await write_all()
-    server.start()
+    own.start()
     acknowledged = done
     stored = await store.get_items("cut", [item.id for item in items])
     assert {item.id for item in items[:acknowledged]} <= stored.keys()
@@ -57,16 +82,16 @@ async def test_a_server_that_is_killed_during_writes_has_whole_items_and_takes_t
 
 
 async def test_a_silent_server_ends_with_the_deadline_and_leaves_nothing_behind(
-    store: Store, server: VectorServer
+    store: Store, own: OwnVectorServer
 ) -> None:
     await create(store, "slow")
-    server.pause()
+    own.pause()
     try:
         with trio.move_on_after(0.3) as scope:
             await search(store, "slow", nearest=3)
         assert scope.cancelled_caught
     finally:
-        server.resume()
+        own.resume()
     with trio.fail_after(20):
         assert await search(store, "slow", nearest=3) == []
 

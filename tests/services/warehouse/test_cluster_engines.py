@@ -15,6 +15,7 @@ import trio
 from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUpstream, LakehouseError
 from tests.services.real_servers import skip_without
 from tests.services.warehouse.two_services import Service, open_service
+from tools.kit.child_processes import is_alive
 from tools.kit.processor_time import wait_until_idle
 from tools.kit.scaleout.object_storage import ObjectStorage
 from tools.kit.scaleout.sail import Protocol, Sail, find_missing_sail, open_sail
@@ -124,11 +125,11 @@ async def test_a_statement_that_is_left_or_late_ends_on_the_server(
     with trio.move_on_after(3):
         await cluster.sql(ENDLESS)
     with trio.fail_after(20):
-        await wait_until_idle([server.process.pid])
+        await wait_until_idle([server.pid])
     with pytest.raises(ErrTimeout):
         await cluster.sql(ENDLESS, timeout=2)
     with trio.fail_after(20):
-        await wait_until_idle([server.process.pid])
+        await wait_until_idle([server.pid])
     assert await cluster.sql("SELECT 2") == [[2]]
 
 
@@ -139,21 +140,21 @@ async def test_a_silent_server_is_an_error_in_time_and_answers_when_it_goes_on(
     server: Spark | Sail = request.getfixturevalue(engine)
     assert await cluster.sql("SELECT 1") == [[1]]
     async with open_on(tmp_path / "new", server, engine) as new:
-        with stopped(server.process.pid):
+        with stopped(server.pid):
             async with trio.open_nursery() as nursery:
                 for service in (cluster, new):
                     nursery.start_soon(_fail_in_time, service, ErrTimeout, 3.0)
         for service in (cluster, new):
             assert await _ask_until_answered(service, "SELECT 2") == [[2]]
-    assert server.process.poll() is None
+    assert is_alive(server.pid)
     with trio.fail_after(20):
-        await wait_until_idle([server.process.pid])
+        await wait_until_idle([server.pid])
 
 
 async def test_a_silent_spark_is_told_from_a_slow_statement(spark: Spark, tmp_path: Path) -> None:
     """A new connection that is not answered is an error long before the time limit of the statement."""
     async with open_on(tmp_path / "lake", spark, "spark") as service:
-        with stopped(spark.process.pid):
+        with stopped(spark.pid):
             await _fail_in_time(service, ErrUpstream, 100.0, within=30.0)
         assert await _ask_until_answered(service, "SELECT 1") == [[1]]
 
@@ -168,7 +169,7 @@ async def test_a_server_that_is_killed_is_an_error_and_its_successor_answers(
         async with open_on(tmp_path / "lake", first, engine) as service:
             assert await service.sql("SELECT 1") == [[1]]
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_kill_later, first.process.pid)
+                nursery.start_soon(_kill_later, first.pid)
                 with trio.fail_after(30), pytest.raises(ErrUpstream, match="not available"):
                     await service.sql(ENDLESS)
             with trio.fail_after(30), pytest.raises(ErrUpstream, match="not available"):

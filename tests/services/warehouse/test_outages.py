@@ -77,7 +77,7 @@ async def test_keys_that_are_refused_and_then_replaced(
 
 
 async def test_a_bucket_whose_server_stands_still(service: Service, object_storage: ObjectStorage) -> None:
-    group = object_storage.process.pid
+    group = object_storage.pid
     os.killpg(group, signal.SIGSTOP)
     try:
         with trio.move_on_after(2) as scope:

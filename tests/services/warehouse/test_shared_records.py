@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from lakehouse.process.tasks import open_background
 from lakehouse.services.host.store_checks import describe_stores
 from lakehouse.services.pathwayd import meaning
 from lakehouse.services.system_tables import catalog
+from tests.services.postgres.signals import stop
 from tests.services.warehouse.two_services import Service, Table, open_service
 from tools.kit.scaleout import configure_warehouse
 from tools.kit.scaleout.object_storage import ObjectStorage
-from tools.kit.scaleout.postgres import Postgres
+from tools.kit.scaleout.postgres import Postgres, open_postgres
 
 DEADLINE = 60.0
 """Seconds in which every call must have ended; the machine of the tests is busy."""
@@ -34,17 +35,29 @@ def lake(tmp_path: Path, object_storage: ObjectStorage, postgres: Postgres) -> T
 
 @pytest.fixture
 def records(lake: Table) -> dict[str, Table]:
+    return make_records(lake)
+
+
+def make_records(lake: Table) -> dict[str, Table]:
     """The tables of the configuration by which traces and operations are in the database of the catalog."""
     return {"pathwayd": {"store": lake["catalog"]}, "observerd": {"store": lake["catalog"]}}
 
 
-@pytest.fixture
-async def both(tmp_path: Path, lake: Table, records: dict[str, Table]) -> AsyncIterator[tuple[Service, Service]]:
+@asynccontextmanager
+async def open_both(folder: Path, lake: Table) -> AsyncIterator[tuple[Service, Service]]:
+    """Two services that share traces and operations."""
+    records = make_records(lake)
     async with (
-        open_service(tmp_path / "one", lake, **records) as one,
-        open_service(tmp_path / "other", lake, **records) as other,
+        open_service(folder / "one", lake, **records) as one,
+        open_service(folder / "other", lake, **records) as other,
     ):
         yield one, other
+
+
+@pytest.fixture
+async def both(tmp_path: Path, lake: Table) -> AsyncIterator[tuple[Service, Service]]:
+    async with open_both(tmp_path, lake) as services:
+        yield services
 
 
 Both = tuple[Service, Service]
@@ -246,28 +259,21 @@ async def test_transactions_that_end_in_the_middle_lose_nothing_that_was_answere
         assert recorded <= (await service.call("observerd", "GET", "/observer/stats"))["total"] <= len(found)
 
 
-async def test_a_database_that_stands_still_keeps_no_caller(both: Both, postgres: Postgres) -> None:
-    await write_both(both[0])
-    signal_all(postgres, signal.SIGSTOP)
-    try:
-        with trio.move_on_after(2) as scope:
+async def test_a_database_that_stands_still_keeps_no_caller(tmp_path: Path, object_storage: ObjectStorage) -> None:
+    with open_postgres(tmp_path / "postgres") as own:  # other tests would wait as well
+        async with open_both(tmp_path, configure_warehouse(tmp_path, object_storage, own)) as both:
             await write_both(both[0])
-        assert scope.cancelled_caught  # a caller that has a deadline of its own does not wait for that of the service
-    finally:
-        signal_all(postgres, signal.SIGCONT)
-    with trio.fail_after(DEADLINE):
-        await write_both(both[1])
-        assert (await get(both[0], "stats"))["total"] in (
-            2,
-            3,
-        )  # the transaction of the caller that left is there or not
-
-
-def signal_all(server: Postgres, number: signal.Signals) -> None:
-    """Send a signal to all processes of a server, which are groups of their own."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    for pid in (server.process.pid, *map(int, children)):
-        os.kill(pid, number)
+            stop(own, signal.SIGSTOP)
+            try:
+                with trio.move_on_after(2) as scope:
+                    await write_both(both[0])
+                assert scope.cancelled_caught  # a caller that has a deadline of its own does not wait for the service's
+            finally:
+                stop(own, signal.SIGCONT)
+            with trio.fail_after(DEADLINE):
+                await write_both(both[1])
+                total = (await get(both[0], "stats"))["total"]
+                assert total in (2, 3)  # the transaction of the caller that left is there or not
 
 
 async def test_the_traces_of_another_warehouse_are_not_touched(

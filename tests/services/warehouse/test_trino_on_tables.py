@@ -202,13 +202,13 @@ async def test_a_server_that_is_silent_is_an_error_in_time_and_answers_later(clu
     assert await cluster.sql("SELECT count(*) FROM numbers") == [[20_000]]
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_later, server.process.pid)
+            nursery.start_soon(_stop_later, server.pid)
             with trio.fail_after(15), pytest.raises(ErrTimeout):
                 await cluster.sql(ENDLESS, timeout=5)
         with trio.fail_after(15), pytest.raises(ErrTimeout):
             await cluster.sql("SELECT 1", timeout=3)
     finally:
-        os.kill(server.process.pid, signal.SIGCONT)
+        os.kill(server.pid, signal.SIGCONT)
     assert await cluster.sql("SELECT 2") == [[2]]
     await wait_until_gone(server)
 

@@ -57,7 +57,7 @@ def open_cluster_of_spark(folder: Path, stack: ExitStack) -> Setup:
     postgres = stack.enter_context(open_postgres(folder / "postgres"))
     lake = configure_warehouse(folder, storage, postgres)
     server = stack.enter_context(open_spark(folder / "server", lake, storage))
-    return _make_setup(folder, "spark", server.url, lake, server.process.pid)
+    return _make_setup(folder, "spark", server.url, lake, server.pid)
 
 
 def open_cluster_of_sail(protocol: Protocol, folder: Path, stack: ExitStack) -> Setup:
@@ -65,7 +65,7 @@ def open_cluster_of_sail(protocol: Protocol, folder: Path, stack: ExitStack) -> 
     storage = stack.enter_context(open_object_storage(folder / "s3"))
     lake = configure_rest_catalog(folder, storage)
     server = stack.enter_context(open_sail(folder / "server", protocol, lake, storage))
-    return _make_setup(folder, "spark" if protocol == "spark" else "flightsql", server.url, lake, server.process.pid)
+    return _make_setup(folder, "spark" if protocol == "spark" else "flightsql", server.url, lake, server.pid)
 
 
 def open_cluster_of_trino(folder: Path, stack: ExitStack) -> Setup:
@@ -74,7 +74,7 @@ def open_cluster_of_trino(folder: Path, stack: ExitStack) -> Setup:
     postgres = stack.enter_context(open_postgres(folder / "postgres"))
     lake = configure_warehouse(folder, storage, postgres)
     server = stack.enter_context(open_trino(folder / "server", lake, storage))
-    setup = _make_setup(folder, "trino", server.url, lake, server.process.pid, statements=IN_TRINO)
+    setup = _make_setup(folder, "trino", server.url, lake, server.pid, statements=IN_TRINO)
     upload = make_request("/v1/ingest?name=numbers", [{"id": number} for number in range(20_000)])
     return replace(setup, before=[upload, *setup.before])
 

@@ -32,7 +32,7 @@ def open_s3(folder: Path, stack: ExitStack) -> Setup:
     return Setup(
         tables={"lake": {**lake, "path": str(folder / "lake")}},
         works=[Work(name="an upload", requests=[make_upload("/v1/storage/put/left")], endless=True, last=1.0)],
-        pids=[storage.process.pid],
+        pids=[storage.pid],
         before=[make_request("/v1/storage/put/first", {}, method="PUT")],
         find_rest=partial(find_uploads, storage, folder / "s3"),
     )
@@ -70,7 +70,7 @@ def open_pgvector(folder: Path, stack: ExitStack) -> Setup:
             Work(name=name, requests=[make_request(f"{INDEX}/left/search", query) for query in queries], last=1.0)
             for name, queries in searches.items()
         ],
-        pids=[postgres.process.pid],
+        pids=[postgres.pid],
         before=[make_request(INDEX, {"name": "left", "dimension": DIMENSION}), *make_batches(chance)],
     )
 

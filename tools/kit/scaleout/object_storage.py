@@ -9,9 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +29,7 @@ SMALL_HEAP = {"GOGC": "50", "GOMEMLIMIT": "1GiB"}
 256 MiB it collects garbage all the time."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class ObjectStorage:
     """A running server, with one user."""
 
@@ -37,8 +37,8 @@ class ObjectStorage:
     catalog: str
     key_id: str
     secret: str
-    shell: Sequence[str]
-    process: subprocess.Popen[bytes] = field(repr=False)
+    shell: tuple[str, ...]
+    pid: int
 
     def make_settings(self, prefix: str = "", catalog: str = "") -> WarehouseSettings:
         """The settings of a lake in a bucket, with keys that are in no file."""
@@ -120,13 +120,13 @@ def open_object_storage(folder: Path) -> Iterator[ObjectStorage]:
     command = [program, f"-logdir={folder}", "server", *options]
     with run_server(command, log, environment={**os.environ, **SMALL_HEAP}, stop=signal.SIGKILL) as process:
         wait_until(lambda: accepts(ports[3]) and accepts(ports[-1]), process, log)
-        shell = [
+        shell = (
             program,
             "shell",
             f"-master=127.0.0.1:{ports[0]}.{ports[4]}",
             f"-filer=127.0.0.1:{ports[2]}.{ports[6]}",
-        ]
+        )
         endpoint, catalog = (f"http://127.0.0.1:{port}" for port in (ports[3], ports[-1]))
-        server = ObjectStorage(endpoint, catalog, key_id, secret, shell, process)
+        server = ObjectStorage(endpoint, catalog, key_id, secret, shell, process.pid)
         server.create_bucket()
         yield server

@@ -9,7 +9,7 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tools.kit.scaleout.processes import find_free_ports, run_server, wait_until
@@ -17,14 +17,13 @@ from tools.kit.scaleout.processes import find_free_ports, run_server, wait_until
 USER = "lake"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Postgres:
     """A running server."""
 
     port: int
     password: str
-    folder: Path
-    process: subprocess.Popen[bytes] = field(repr=False)
+    pid: int
 
     def url(self, database: str = "postgres") -> str:
         """The URL of a database, with user and password."""
@@ -78,4 +77,4 @@ def open_postgres(folder: Path, *, fsync: bool = False) -> Iterator[Postgres]:
     with run_server([*command, *settings], log, user=user) as process:
         ready = [str(find_binaries() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
         wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, process, log)
-        yield Postgres(port, password, folder, process)
+        yield Postgres(port, password, process.pid)

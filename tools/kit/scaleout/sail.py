@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -22,14 +21,14 @@ from tools.kit.scaleout.processes import accepts, find_free_ports, run_server, w
 Protocol = Literal["spark", "flight"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sail:
     """A running server, whose catalog `lake` is that of `lake`, a table `[lake]` of a configuration."""
 
     protocol: Protocol
     port: int
     lake: Mapping[str, object]
-    process: subprocess.Popen[bytes] = field(repr=False)
+    pid: int
 
     @property
     def url(self) -> str:
@@ -55,7 +54,7 @@ def open_sail(
     environment = make_environment(lake, storage)
     with run_server(command, log, environment=environment, directory=folder, stop=signal.SIGKILL) as process:
         wait_until(lambda: accepts(port), process, log)
-        yield Sail(protocol, port, lake, process)
+        yield Sail(protocol, port, lake, process.pid)
 
 
 def make_environment(lake: Mapping[str, object], storage: ObjectStorage) -> dict[str, str]:

@@ -9,10 +9,9 @@ import importlib.util
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
@@ -40,13 +39,13 @@ SERVER = "org.apache.spark.sql.connect.service.SparkConnectServer"
 EXTENSIONS = "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Spark:
     """A running server, whose catalog `lake` is that of `lake`, a table `[lake]` of a configuration."""
 
     port: int
     lake: Mapping[str, object]
-    process: subprocess.Popen[bytes] = field(repr=False)
+    pid: int
 
     @property
     def url(self) -> str:
@@ -90,7 +89,7 @@ def open_spark(folder: Path, lake: Mapping[str, object], storage: ObjectStorage)
     command += ["--class", SERVER, "spark-internal"]
     with run_server(command, log, environment=environment, directory=folder, stop=signal.SIGKILL) as process:
         wait_until(lambda: accepts(port), process, log, timeout=START_TIMEOUT)
-        yield Spark(port, lake, process)
+        yield Spark(port, lake, process.pid)
 
 
 def make_properties(lake: Mapping[str, object], storage: ObjectStorage, port: int) -> dict[str, str]:

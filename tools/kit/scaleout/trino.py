@@ -8,10 +8,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,13 +33,13 @@ USER = {"x-trino-user": "lakehouse"}
 SERVER = "io.trino.server.TrinoServer"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Trino:
     """A running server, whose catalog `lake` is that of `lake`, a table `[lake]` of a configuration."""
 
     port: int
     lake: Mapping[str, object]
-    process: subprocess.Popen[bytes] = field(repr=False)
+    pid: int
 
     @property
     def url(self) -> str:
@@ -67,7 +66,7 @@ class Trino:
 
     async def wait_until_idle(self) -> None:
         """Wait until the server's processor time stands still."""
-        await wait_until_idle([self.process.pid], window=WINDOW, most=STILL)
+        await wait_until_idle([self.pid], window=WINDOW, most=STILL)
 
 
 def find_missing_trino() -> list[str]:
@@ -101,7 +100,7 @@ def open_trino(folder: Path, lake: Mapping[str, object], storage: ObjectStorage)
         "PGPASSWORD": urlsplit(str(lake["catalog"])).password or "",
     }
     with run_server(command, log, environment=environment, directory=folder, stop=signal.SIGKILL) as process:
-        opened = Trino(port, lake, process)
+        opened = Trino(port, lake, process.pid)
         wait_until(lambda: has_started(opened), process, log, timeout=START_TIMEOUT)
         yield opened
 

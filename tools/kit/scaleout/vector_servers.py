@@ -10,8 +10,9 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import httpx
 
@@ -21,21 +22,28 @@ from tools.kit.scaleout.processes import find_free_ports, run_server, wait_until
 CHROMA = "import sys, chromadb_rust_bindings; chromadb_rust_bindings.cli(sys.argv[1:])"
 
 
-@dataclass
+@dataclass(frozen=True)
 class VectorServer:
-    """A server that runs, or that was killed."""
+    """A server. Chroma's knows no keys."""
 
-    kind: str
+    kind: Literal["qdrant", "chroma"]
     url: str
     key: str
-    command: Sequence[str]
-    log: Path
-    _stack: ExitStack = field(default_factory=ExitStack)
+
+
+class OwnVectorServer:
+    """A server of one's own, which runs, or was killed."""
+
+    def __init__(self, address: VectorServer, command: Sequence[str], log: Path) -> None:
+        self.address = address
+        self._command = command
+        self._log = log
+        self._stack = ExitStack()
 
     def start(self) -> None:
         """Run the server, and wait until it answers."""
-        self.process = self._stack.enter_context(run_server(self.command, self.log, stop=signal.SIGKILL))
-        wait_until(self._answers, self.process, self.log)
+        self.process = self._stack.enter_context(run_server(self._command, self._log, stop=signal.SIGKILL))
+        wait_until(self._answers, self.process, self._log)
 
     def kill(self) -> None:
         """End the server with SIGKILL."""
@@ -57,7 +65,7 @@ class VectorServer:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(self.url, trust_env=False).status_code < 500
+            return httpx.get(self.address.url, trust_env=False).status_code < 500
         except httpx.TransportError:
             return False
 
@@ -80,33 +88,29 @@ def configure_store(folder: Path, server: VectorServer) -> dict[str, dict[str, o
 
 
 @contextmanager
-def open_qdrant(folder: Path) -> Iterator[VectorServer]:
+def open_qdrant(folder: Path) -> Iterator[OwnVectorServer]:
     """Qdrant's engine behind a part of its API, with a key, for the length of the block."""
-    folder.mkdir(parents=True)
     [port] = find_free_ports(1)
     key = secrets.token_hex(16)
     command = [sys.executable, "-m", "tools.kit.scaleout.qdrant_server", str(folder), str(port), key]
-    with _run(
-        VectorServer("qdrant", f"http://127.0.0.1:{port}", key, command, folder.parent / f"{folder.name}.log")
-    ) as server:
+    with _run(VectorServer("qdrant", f"http://127.0.0.1:{port}", key), command, folder) as server:
         yield server
 
 
 @contextmanager
-def open_chroma(folder: Path) -> Iterator[VectorServer]:
-    """Chroma's server, for the length of the block. It knows no keys."""
-    folder.mkdir(parents=True)
+def open_chroma(folder: Path) -> Iterator[OwnVectorServer]:
+    """Chroma's server, for the length of the block."""
     [port] = find_free_ports(1)
     options = ["run", "--path", str(folder), "--host", "127.0.0.1", "--port", str(port)]
     command = [sys.executable, "-c", CHROMA, "chroma", *options]
-    with _run(
-        VectorServer("chroma", f"http://127.0.0.1:{port}", "", command, folder.parent / f"{folder.name}.log")
-    ) as server:
+    with _run(VectorServer("chroma", f"http://127.0.0.1:{port}", ""), command, folder) as server:
         yield server
 
 
 @contextmanager
-def _run(server: VectorServer) -> Iterator[VectorServer]:
+def _run(address: VectorServer, command: Sequence[str], folder: Path) -> Iterator[OwnVectorServer]:
+    folder.mkdir(parents=True)
+    server = OwnVectorServer(address, command, folder.parent / f"{folder.name}.log")
     try:
         server.start()
         yield server

@@ -81,7 +81,7 @@ class MemoryEngine:
         """Writes after which the next one fails."""
         self.failures: dict[str, LakehouseError] = {}
         self.delays: dict[str, float] = {}
-        self.searches = self.cancelled = 0
+        self.searches = self.cancelled = self.left = 0
 
     def _find(self, name: str) -> MemoryIndex:
         if name not in self.indexes:
@@ -173,6 +173,9 @@ class MemoryEngine:
 
     async def merge(self, source: str, dest: str, *, clear_source: bool = False) -> Merged:
         raise NotImplementedError
+
+    def leave(self) -> None:
+        self.left += 1
 
     async def search(self, index: str, query: SearchQuery) -> Hits:
         hits = (await self._search(index, query, query.vector))[: query.k]

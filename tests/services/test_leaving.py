@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from tools.kit.lake_crashes.service import find_descendants
 from tools.kit.left_work import NEVER, LakeClient, Work, make_work, wait_idle
 from tools.kit.serve_process import run_lakehouse
 from tools.kit.watched_upstream import Upstream
@@ -32,11 +31,6 @@ class Lake:
     client: LakeClient
     upstream: Upstream
     pid: int
-
-    @property
-    def pids(self) -> list[int]:
-        """The service, and all processes below it."""
-        return [self.pid, *(process.pid for process in find_descendants(self.pid))]
 
     def count_requests(self) -> int:
         """The requests under way but the one that asks."""
@@ -66,7 +60,7 @@ def test_work_that_is_left_ends_within_a_tenth_of_a_second(lake: Lake, work: Wor
     whole = lake.client.finish(work.begin(lake.client, -1))
     for number, moment in enumerate(MOMENTS):
         requests = work.begin(lake.client, number)
-        rest = lake.client.leave(requests, lake.pids, after=whole * moment)
+        rest = lake.client.leave(requests, lake.pid, after=whole * moment)
         assert rest.cpu < MOST, f"left after {moment:.0%} of {whole:.3f} s"
         assert lake.count_requests() == 0
     lake.client.finish(work.begin(lake.client, len(MOMENTS)))
@@ -81,5 +75,5 @@ def test_an_ask_that_is_left_leaves_the_model_and_the_engine(lake: Lake) -> None
             asked.settimeout(NEVER)
             connections[0].close()
             assert asked.recv(1) == b"", "the connection to the model is closed"
-            assert wait_idle(lake.pids).cpu < MOST
+            assert wait_idle(lake.pid).cpu < MOST
         assert lake.count_requests() == 0

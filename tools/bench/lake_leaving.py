@@ -2,7 +2,6 @@
 
 The client closes its connections at another moment of the work in each round. Everything counts that the service
 consists of: it is idle when none of its processes uses the processor any more, and has no connection to the model.
-Merges of segments of the keyword index have a figure of their own: they are upkeep of what is stored.
 """
 
 from __future__ import annotations
@@ -62,27 +61,25 @@ def describe(name: str, rests: Sequence[Rest]) -> Iterator[Figure]:
     yield Figure(name=f"{name}: idle after, median", value=statistics.median(seconds) * 1e3, unit="ms")
     yield Figure(name=f"{name}: maximum", value=max(seconds) * 1e3, unit="ms", target=LIMIT * 1e3, at_most=True)
     yield Figure(name=f"{name}: processor time, maximum", value=max(rest.cpu for rest in rests) * 1e3, unit="ms")
-    if merging := max(rest.merging for rest in rests):
-        yield Figure(name=f"{name}: segments merged, processor time, maximum", value=merging * 1e3, unit="ms")
 
 
 def leave(client: LakeClient, running: Running, work: Work, whole: float, number: int, rounds: int) -> Rest:
     """Leave the work in one of the rounds, each at another moment of its length."""
     requests = work.begin(client, number)
-    return client.leave(requests, running.pids(), after=whole * (number + 0.5) / rounds)
+    return client.leave(requests, running.process.pid, after=whole * (number + 0.5) / rounds)
 
 
 def leave_ask(client: LakeClient, running: Running, upstream: Upstream, number: int) -> Rest:
     """Leave an ask while the model answers; its connection has ended at the end, too."""
-    mark, pids = f"question{number}", running.pids()
+    mark, pid = f"question{number}", running.process.pid
     ask = client.make("/v1/ask", {"question": f"Which {mark}?", "model": "script"})
     with client.send([ask]) as connections, closing(upstream.asked(mark)) as asked:
         asked.settimeout(NEVER)
-        wait_idle(pids)
+        wait_idle(pid)
         left = time.perf_counter()
         connections[0].close()
         if asked.recv(1) != b"":
             raise RuntimeError("the model was sent more than one request")
         ended = time.perf_counter() - left
-        rest = wait_idle(pids)
+        rest = wait_idle(pid)
     return rest._replace(seconds=ended + rest.seconds)

@@ -29,20 +29,11 @@ TABLE, INDEX = "rows", "texts"
 WORDS = [f"{begin}{end}" for begin in ("lake", "table", "index", "river", "stone", "cloud") for end in "abcdefghijklm"]
 
 
-MERGER = "merge_thread"
-"""Threads in which tantivy merges segments of the keyword index. That is upkeep of what is stored, which any write may
-begin, and tantivy cannot end it."""
-
-
 class Rest(NamedTuple):
-    """What processes did after they were left: the seconds until their last work, and their processor time.
-
-    `merging` is processor time as well. It is no work for those who have left, and not in the others.
-    """
+    """What processes did after they were left: the seconds until their last work, and their processor time."""
 
     seconds: float
     cpu: float
-    merging: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +71,12 @@ class LakeClient:
                     raise RuntimeError(f"a request failed: {answer[:2000].decode(errors='replace')}")
         return time.perf_counter() - began
 
-    def leave(self, requests: Sequence[bytes], pids: Sequence[int], *, after: float) -> Rest:
-        """Send the requests, and close their connections so many seconds later."""
-        wait_idle(pids)
+    def leave(self, requests: Sequence[bytes], pid: int, *, after: float) -> Rest:
+        """Send the requests to a service, and close their connections so many seconds later."""
+        wait_idle(pid)
         with self.send(requests):
             time.sleep(after)
-        return wait_idle(pids)
+        return wait_idle(pid)
 
     def create_index(self, name: str) -> None:
         """An empty index of texts."""
@@ -155,37 +146,42 @@ def make_item(number: int) -> dict[str, Any]:
     return {"id": f"{number:07}", "text": make_text(number, 20), "metadata": {"n": number}}
 
 
-def wait_idle(pids: Sequence[int]) -> Rest:
-    """Wait until no process has worked for `QUIET` seconds."""
-    times = _ThreadTimes(pids)
+def wait_idle(pid: int) -> Rest:
+    """Wait until neither a process nor one below it has worked for `QUIET` seconds."""
+    times = _ThreadTimes(pid)
     began = last = time.perf_counter()
-    worked = merged = 0.0
+    worked = 0.0
     while time.perf_counter() - last < QUIET and time.perf_counter() - began < NEVER:
         time.sleep(STEP)
-        work, merging = times.look()
-        worked, merged = worked + work, merged + merging
+        work = times.look()
+        worked += work
         if work > NOISE:
             last = time.perf_counter()
-    return Rest(last - began, worked, merged)
+    return Rest(last - began, worked)
 
 
 class _ThreadTimes:
-    """The processor time of all threads of some processes."""
+    """The processor time of all threads of a process and of those below it, also of processes that start meanwhile."""
 
-    def __init__(self, pids: Sequence[int]) -> None:
-        self._pids = pids
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
         self._times: dict[Path, int] = {}
         self.look()
 
-    def look(self) -> tuple[float, float]:
-        """Seconds of processor time since the last look: of work, and of merging."""
-        spent = {False: 0, True: 0}
-        for pid in self._pids:
+    def look(self) -> float:
+        """Seconds of processor time since the last look."""
+        spent = 0
+        for thread in _list_threads(self._pid):
             with suppress(OSError):
-                for thread in Path(f"/proc/{pid}/task").iterdir():
-                    with suppress(OSError):
-                        time_now = int((thread / "schedstat").read_bytes().split()[0])
-                        if more := time_now - self._times.get(thread, 0):
-                            self._times[thread] = time_now
-                            spent[(thread / "comm").read_text().startswith(MERGER)] += more
-        return spent[False] / 1e9, spent[True] / 1e9
+                time_now = int((thread / "schedstat").read_bytes().split()[0])
+                spent += time_now - self._times.get(thread, 0)
+                self._times[thread] = time_now
+        return spent / 1e9
+
+
+def _list_threads(pid: int) -> Iterator[Path]:
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            yield thread
+            for child in (thread / "children").read_text().split():
+                yield from _list_threads(int(child))

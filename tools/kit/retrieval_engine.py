@@ -21,6 +21,7 @@ from lakehouse.services.retrieval.store_engine import StoreRetrieval
 from lakehouse.services.vector_stores.chroma.store import make_chroma_store
 from lakehouse.services.vector_stores.postgres.store import PostgresVectorStore
 from lakehouse.services.vector_stores.qdrant.store import make_qdrant_store
+from tools.kit.lake_crashes.service import find_descendants
 from tools.kit.scaleout.vector_servers import VectorServer
 
 
@@ -85,3 +86,8 @@ def pid_of(engine: LakeRetrieval) -> int:
     assert pid is not None
     os.kill(pid, 0)
     return pid
+
+
+def list_forks(pid: int) -> list[int]:
+    """The processes below an engine: the one that forks writers of the keyword index, and the writer if there is one."""
+    return [process.pid for process in find_descendants(pid)]

@@ -317,6 +317,12 @@ class RetrievalEngine(Protocol):
         index or differ in dimension or model.
         """
 
+    def leave(self) -> None:
+        """The client of a series of writes has left: end what would go on after the last one. Does not wait.
+
+        What was written is durable, and is found by its words as after any other write.
+        """
+
     async def search(self, index: str, query: SearchQuery) -> Hits:
         """Search one index. Raises ErrBadRequest for a vector of another dimension, ErrConflict for another model."""
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
+import trio
 
 from lakehouse.core import errors
 from lakehouse.core.errors import LakehouseError
@@ -158,6 +159,10 @@ class LakeRetrieval:
         call = messages.Merge(source=source, dest=dest, clear_source=clear_source)
         return await self._change(call, Merged, source, dest)
 
+    def leave(self) -> None:
+        """End what goes on after writes whose client has left."""
+        self.process.send(_ENCODER.encode(messages.Leave()))
+
     async def search(self, index: str, query: SearchQuery) -> Hits:
         """Search one index."""
         return _HITS.decode(await self._send(messages.Search(index=index, query=query)))
@@ -217,6 +222,9 @@ class LakeRetrieval:
         """A call that writes. It counts as a change also if it fails, because it may have been done."""
         try:
             result: T = await self._call(call, reply)
+        except trio.Cancelled:
+            self.leave()
+            raise
         finally:
             self._changes.update(indexes)
         return result

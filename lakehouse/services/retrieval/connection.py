@@ -9,7 +9,7 @@ from collections.abc import Callable
 import trio
 
 from lakehouse.core.errors import ErrUnavailable
-from lakehouse.services.retrieval.messages import FrameDecoder, FrameError, encode_frame
+from lakehouse.services.retrieval.messages import ONE_WAY, FrameDecoder, FrameError, encode_frame
 
 READ_SIZE = 1024 * 1024
 MAX_NUMBER = 2**32 - 1
@@ -24,6 +24,7 @@ class Connection:
         client.setblocking(False)
         self._socket = trio.socket.from_stdlib_socket(client)
         self._cancels: deque[bytes] = deque()
+        """The frames of cancellations, and of calls without a reply."""
         self._calls: dict[int, bytes] = {}
         """The frames that are not sent yet, in their order."""
         self._unsent = trio.Event()
@@ -63,6 +64,13 @@ class Connection:
             raise make_ended()
         return reply
 
+    def send(self, body: bytes) -> None:
+        """Send a call that has no reply, without waiting. One that waits to be sent stands for all that are equal."""
+        frame = encode_frame(ONE_WAY, body)
+        if not self._closed and frame not in self._cancels:
+            self._cancels.append(frame)
+            self._unsent.set()
+
     def _take_number(self) -> int:
         """The next number that no call under way has."""
         self._number = self._number % MAX_NUMBER + 1
@@ -94,7 +102,7 @@ class Connection:
                     await trio.sleep_forever()
 
     def _take_frames(self) -> bytes:
-        """The frames of one write, cancellations first."""
+        """The frames of one write, those without a reply first."""
         taken = [*self._cancels]
         self._cancels.clear()
         size = 0

@@ -61,6 +61,11 @@ class EngineProcess:
             connection = await self._wait_connection()
         return await connection.call(body)
 
+    def send(self, body: bytes) -> None:
+        """Send a call that has no reply to the child, if there is one. Does not wait."""
+        if self._connection is not None:
+            self._connection.send(body)
+
     async def _wait_connection(self) -> Connection:
         remaining = self._blocked_until - trio.current_time()
         if self._failure is not None and remaining > 0:

@@ -12,7 +12,9 @@ from lakehouse.telemetry.service_gauges import read_resident_bytes
 
 _RUNNING = Family("retrieval_processes", "gauge", "Processes of the retrieval engine that are running.")
 _WAITING = Family("retrieval_calls", "gauge", "Calls to the retrieval engine that are under way.")
-_MEMORY = Family("retrieval_memory_bytes", "gauge", "Resident memory of the retrieval engine.")
+_MEMORY = Family(
+    "retrieval_memory_bytes", "gauge", "Resident memory of the retrieval engine, not of what writes words."
+)
 _INDEXES = Family("retrieval_indexes", "gauge", "Indexes of the retrieval engine, when its figures were last read.")
 _ITEMS = Family("retrieval_items", "gauge", "Items of all indexes, when the figures were last read.")
 

@@ -19,6 +19,8 @@ from lakehouse.services.contracts.retrieval import CorpusQuery, IndexOptions, It
 
 HEADER = struct.Struct("<II")
 """The length of the body, and the number of the call."""
+ONE_WAY = 0
+"""The number of a frame that belongs to no call, or to one that nobody waits for."""
 OK, FAILED = b"\0", b"\1"
 CANDIDATES = 100
 """Length of the keyword list and of the vector list of a hybrid search."""
@@ -94,6 +96,13 @@ class Merge(Call, frozen=True, kw_only=True, array_like=True):
     source: str
     dest: str
     clear_source: bool = False
+
+
+class Leave(Call, frozen=True, kw_only=True, array_like=True):
+    """The client of a series of writes has left. There is no reply, and the number is `ONE_WAY`.
+
+    What was written becomes searchable at once, and what would go on after that is ended.
+    """
 
 
 class Search(Call, frozen=True, kw_only=True, array_like=True):
@@ -190,6 +199,7 @@ AnyCall = (
     | DeleteIndex
     | Write
     | Merge
+    | Leave
     | Search
     | SearchMany
     | GetItems

@@ -132,6 +132,9 @@ class StoreRetrieval:
                 raise ErrBadRequest(message, field="dest")
         return await self.store.merge(source, dest, clear_source=clear_source)
 
+    def leave(self) -> None:
+        """Nothing goes on here after a write."""
+
     async def search(self, index: str, query: SearchQuery) -> Hits:
         """Search one index."""
         return await self._search.search(index, query)

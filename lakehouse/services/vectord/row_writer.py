@@ -5,7 +5,8 @@ and `MAX_BYTES` bytes is one transaction. A larger one has many small ones, and 
 last one.
 
 A cancellation leaves the index as the last transaction made it. The words of each small transaction are indexed before
-the next one begins, so those of one of them are all that remains to be done then.
+the next one begins, so those of one of them are all that remains to be done then. Segments that are being merged stay
+as they are.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import msgspec
+import trio
 
 from lakehouse.core.context import Phase
 from lakehouse.services.contracts.retrieval import IndexInfo, Item, RetrievalEngine, Written
@@ -73,6 +75,13 @@ class RowWriter:
 
     async def write(self, changed: Spool, gone: Spool, *, truncate: bool) -> Written:
         """Write all; the last transaction has the snapshot. Returns the sums over the transactions."""
+        try:
+            return await self._write(changed, gone, truncate=truncate)
+        except trio.Cancelled:  # maybe between two transactions
+            self._engine.leave()
+            raise
+
+    async def _write(self, changed: Spool, gone: Spool, *, truncate: bool) -> Written:
         whole = changed.count <= MAX_ROWS and changed.size <= MAX_BYTES and gone.count <= MAX_ROWS
         max_rows, max_bytes = (MAX_ROWS, MAX_BYTES) if whole else (PART_ROWS, PART_BYTES)
         items: list[Item] = []

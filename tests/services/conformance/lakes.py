@@ -71,7 +71,9 @@ class Lake:
 
     def kill_child(self, role: str) -> None:
         """End the child of that process with this role, which runs, with SIGKILL."""
-        (child,) = [child for child in find_descendants(self.holder().pid) if has_role(child, role)]
+        child, *_ = [
+            child for child in find_descendants(self.holder().pid) if has_role(child, role)
+        ]  # others are below
         child.kill()
         while child.is_alive():
             sleep(0.01)

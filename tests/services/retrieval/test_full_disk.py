@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from lakehouse.services.retrieval.child.texts import TextModel
 from lakehouse.services.retrieval.child.transactions import Transactions
 from lakehouse.services.retrieval.child.writer import Writer
 from lakehouse.services.retrieval.messages import FAILED, OK, AnyCall, CreateIndex, Failure, Write
+from tools.kit.lake_crashes.service import find_descendants
 from tools.kit.retrieval_engine import vector
 
 SPARE_PAGES = 8
@@ -57,7 +59,7 @@ def add(name: str, count: int = 1) -> Write:
 def test_a_full_disk_fails_the_whole_group_and_leaves_none_of_it(
     connection: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    writer, _ = make_writer(connection, tmp_path)
+    writer, words = make_writer(connection, tmp_path)
     write(writer, CreateIndex(options=IndexOptions(name="a", dimension=2, keyword=False)), add("before"))
     [pages] = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages + SPARE_PAGES}")
@@ -70,6 +72,7 @@ def test_a_full_disk_fails_the_whole_group_and_leaves_none_of_it(
     connection.execute(f"PRAGMA max_page_count = {pages + 1000}")
     assert [body[:1] for body in write(writer, add("small"), add("large", 1000), add("late"))] == [OK] * 3
     assert store.find_record(connection, "a").length == 1003
+    words.keyword.close()
 
 
 @pytest.fixture(params=["tantivy", "fts5"])
@@ -82,13 +85,19 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """Files of this process cannot grow: the one refusal of the kernel that needs no file system of its own."""
+    """Files cannot grow, those of processes below this one either: what the kernel refuses on any file system."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FULL, limit[1]))
+    set_limit((FULL, limit[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        set_limit(limit)
+
+
+def set_limit(limit: tuple[int, int]) -> None:
+    for pid in (os.getpid(), *(process.pid for process in find_descendants(os.getpid()))):
+        with suppress(ProcessLookupError):  # of another test, and just ended
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
 
 
 def find(writer: KeywordWriter, text: str) -> list[int]:

@@ -27,6 +27,7 @@ from lakehouse.services.retrieval.messages import (
     Embed,
     GetIndex,
     GetItems,
+    Leave,
     ListDigests,
     ListIndexes,
     Merge,
@@ -138,6 +139,9 @@ class Engine:
         call = pending.call
         if isinstance(call, WRITING_CALLS):
             self._writing.add(pending.number)
+            self._writer.put(pending)
+        elif isinstance(call, Leave):
+            self._transport.drop(pending)
             self._writer.put(pending)
         elif (isinstance(call, Embed) and len(call.texts) > FEW_TEXTS) or (
             isinstance(call, PrepareItems) and len(call.items) > FEW_TEXTS

@@ -69,6 +69,10 @@ class KeywordIndex(Protocol):
     def reset(self) -> None:
         """Forget all changes since the last commit. Changes can be written again after one that has failed."""
 
+    def end_merges(self) -> None:
+        """End what goes on after a commit, such as merging; it begins again with one of the next. There may be no
+        changes since the last commit."""
+
     def search(
         self,
         text: str,
@@ -86,7 +90,11 @@ class KeywordIndex(Protocol):
         """
 
     def close(self) -> None:
-        """End the threads and release the lock; changes that were not committed are lost."""
+        """End the process that writes, if there is one; changes that were not committed are lost."""
+
+
+class KeywordWriterEnded(OSError):
+    """The process that writes the index has ended. The changes since the last commit are lost."""
 
 
 class KeywordIndexError(Exception):

@@ -89,6 +89,9 @@ class Fts5Index:
             self._writer.execute("ROLLBACK")
         self.version = self._read_version()
 
+    def end_merges(self) -> None:
+        """See `KeywordIndex`. FTS5 merges within the transactions."""
+
     def search(
         self,
         text: str,

@@ -1,23 +1,19 @@
-"""The keyword index on tantivy, with its English stemmer.
+"""The keyword index on tantivy, with its English stemmer: searches, and the process that writes.
 
-The writer is used by one thread and the searcher by another one. The version of a commit is a document of its own
+The process is used by one thread and the searcher by another one. The version of a commit is a document of its own
 (field `version`), so it becomes durable in the same moment as the rows.
 """
 
 from __future__ import annotations
 
-import json
-import struct
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import tantivy
-from tantivy import Document, Filter, Occur, Query, TextAnalyzerBuilder, Tokenizer
+from tantivy import Filter, Occur, Query, TextAnalyzerBuilder, Tokenizer
 
 from lakehouse.services.retrieval.child.keyword import (
-    MAX_LISTED_ROWS,
     MAX_QUERY_CHARACTERS,
     MAX_TERMS,
     Allowed,
@@ -27,18 +23,15 @@ from lakehouse.services.retrieval.child.keyword import (
     Rows,
     no_hits,
 )
+from lakehouse.services.retrieval.child.keyword_child import MARK, make_schema
+from lakehouse.services.retrieval.child.keyword_files import check_files, remove_leftovers
+from lakehouse.services.retrieval.child.keyword_process import KeywordProcess
 
-HEAP_SIZE = 32 * 2**20
-"""Bytes that the writer collects before it writes a segment."""
 LONGEST_TERM = 40
 MAIN_SHARE = 0.5
 """Part of all rows from which the indexes of a search are filtered after it: a filter inside costs up to 4 ms."""
 LONG_LIST = 20_000
 """Matches that are fetched to filter them; where more are needed, the rows that the filter lets through are listed."""
-MARK = 2**63
-"""In the field `number`: the document that has the version."""
-FOOTER = struct.Struct("<II")
-FOOTER_MAGIC = 1337
 
 
 class TantivyIndex:
@@ -49,6 +42,7 @@ class TantivyIndex:
     def __init__(self, folder: Path) -> None:
         """Open or create the index. Raises KeywordIndexError for damaged files."""
         self._folder = folder
+        self._process = KeywordProcess(folder)  # first: a copy of this process would keep files that are removed later
         try:
             remove_leftovers(folder)
             check_files(folder)
@@ -57,48 +51,39 @@ class TantivyIndex:
             self._index.config_reader("manual")
             self._reload()
             self.version = self._read_version()
-            self._writer = self._index.writer(HEAP_SIZE, 1)
-        except (ValueError, OSError) as error:  # what tantivy raises, and what reading the files raises
+        except (ValueError, OSError, KeywordIndexError) as error:  # of tantivy, of reading files, of checking them
+            self._process.close()
             raise KeywordIndexError(f"the keyword index in {folder} cannot be opened: {error}") from error
         self._analyzer = make_analyzer()
 
     def add(self, rows: Sequence[int], index: int, texts: Sequence[str]) -> None:
         """See `KeywordIndex`."""
-        for row, text in zip(rows, texts, strict=True):
-            document = Document()
-            document.add_unsigned("row", row)
-            document.add_unsigned("number", index)
-            document.add_text("text", text)
-            self._writer.add_document(document)
+        self._process.add(rows, index, texts)
 
     def delete(self, rows: Sequence[int]) -> None:
         """See `KeywordIndex`."""
-        for start in range(0, len(rows), MAX_LISTED_ROWS):
-            part = np.array(rows[start : start + MAX_LISTED_ROWS], dtype=np.int64)
-            self._writer.delete_documents_by_query(self._any_row(part))
+        self._process.delete(rows)
 
     def delete_index(self, index: int) -> None:
         """See `KeywordIndex`."""
-        self._writer.delete_documents_by_query(self._term("number", index))
+        self._process.delete_index(index)
 
     def commit(self, version: int) -> None:
         """See `KeywordIndex`."""
-        # not delete_documents_by_term: in tantivy 0.27 it makes a signed term, which no unsigned field has
-        self._writer.delete_documents_by_query(self._term("number", MARK))
-        mark = Document()
-        mark.add_unsigned("number", MARK)
-        mark.add_unsigned("version", version)
-        self._writer.add_document(mark)
-        self._writer.commit()
+        self._process.commit(version)
         self._reload()
         self.version = version
 
     def reset(self) -> None:
         """See `KeywordIndex`."""
-        self._writer.rollback()  # also starts the threads again that an error has ended
+        self._process.kill()
         remove_leftovers(self._folder)
         self._reload()
         self.version = self._read_version()
+
+    def end_merges(self) -> None:
+        """See `KeywordIndex`."""
+        self._process.kill()
 
     def search(
         self,
@@ -131,8 +116,7 @@ class TantivyIndex:
 
     def close(self) -> None:
         """See `KeywordIndex`."""
-        self._writer.rollback()
-        self._writer.wait_merging_threads()
+        self._process.close()
 
     def _reload(self) -> None:
         self._index.reload()
@@ -175,16 +159,6 @@ class TantivyIndex:
     def _share(self, searcher: tantivy.Searcher, indexes: Sequence[int]) -> float:
         own = sum(searcher.doc_freq("number", index) for index in indexes)
         return own / max(searcher.num_docs, 1)
-
-
-def make_schema() -> tantivy.Schema:
-    """Frequencies without positions: no query needs them."""
-    builder = tantivy.SchemaBuilder()
-    builder.add_unsigned_field("row", indexed=True, fast=True)
-    builder.add_unsigned_field("number", indexed=True, fast=True)
-    builder.add_unsigned_field("version", fast=True)
-    builder.add_text_field("text", tokenizer_name="en_stem", index_option="freq")
-    return builder.build()
 
 
 def make_analyzer() -> tantivy.TextAnalyzer:
@@ -233,74 +207,3 @@ def fetch_allowed(
 def bound_limit(searcher: tantivy.Searcher, limit: int) -> int:
     """At most one more than all documents, and at least 1: tantivy reserves memory for the limit at once."""
     return min(limit, searcher.num_docs + 1)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the files that the last commit does not name.
-
-    A process that is killed during a commit leaves them. The next commit has the same number, and fails if its files
-    are there.
-    """
-    listing = folder / "meta.json"
-    if not listing.exists():
-        return
-    segments = read_segments(listing)
-    for file in folder.iterdir():
-        segment, _, rest = file.name.partition(".")
-        number, is_deletion, _ = rest.partition(".del")
-        if segment not in segments:
-            unused = bool(segment) or file.name.startswith(".tmp")
-        else:
-            unused = bool(is_deletion) and number != segments[segment]
-        if unused and file.name != listing.name:
-            file.unlink()
-
-
-def read_segments(listing: Path) -> dict[str, str]:
-    """The segments of the last commit, each with the number of its file of deletions or an empty string.
-
-    Raises KeywordIndexError.
-    """
-    try:
-        segments = json.loads(listing.read_bytes())["segments"]
-        return {
-            segment["segment_id"].replace("-", ""): str((segment.get("deletes") or {}).get("opstamp", ""))
-            for segment in segments
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KeywordIndexError(f"{listing} is damaged") from error
-
-
-def check_files(folder: Path) -> None:
-    """Compare all files of the last commit with the checksums that tantivy wrote, which it does not do by itself.
-
-    An index of 55,000 texts has 8 MB. Raises KeywordIndexError.
-    """
-    listing = folder / "meta.json"
-    if not listing.exists():
-        return
-    for file in files_of(folder, read_segments(listing)):
-        if not has_checksum(file):
-            raise KeywordIndexError(f"{file} is damaged")
-
-
-def files_of(folder: Path, segments: Iterable[str]) -> Iterator[Path]:
-    """The files of some segments."""
-    names = set(segments)
-    return (file for file in folder.iterdir() if file.name.partition(".")[0] in names)
-
-
-def has_checksum(file: Path) -> bool:
-    """Whether the body of a file has the CRC-32 that its footer says: body, JSON, its length, a magic number."""
-    content = memoryview(file.read_bytes())
-    if len(content) < FOOTER.size:
-        return False
-    length, magic = FOOTER.unpack_from(content, len(content) - FOOTER.size)
-    body = len(content) - FOOTER.size - length
-    if magic != FOOTER_MAGIC or body < 0:
-        return False
-    try:
-        footer = json.loads(bytes(content[body : body + length]))
-        return bool(footer["crc"] == zlib.crc32(content[:body]))
-    except (ValueError, KeyError, TypeError):
-        return False

@@ -4,7 +4,7 @@ A commit takes about 100 ms however little it contains, so it waits until `INTER
 not committed yet is found by its vector only; `lag` counts such texts.
 
 While the disk is full nothing is written, and searches find the words of the last commit. What is missing is replayed
-from the database, which is tried every `RETRY` seconds.
+from the database, which is tried every `RETRY` seconds. So it is when the process that writes is killed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from lakehouse.services.retrieval.child.changes import KeywordChange
 from lakehouse.services.retrieval.child.keyword import (
     KEYWORD_ERRORS,
     KeywordIndex,
+    KeywordWriterEnded,
     can_write,
     open_keyword_index,
     remove,
@@ -125,8 +126,14 @@ class KeywordWriter:
     def commit_if_due(self, connection: sqlite3.Connection, now: float, *, at_once: bool = False) -> int | None:
         """Commit what was written if the last commit is old enough. Returns the point of the sequence it reaches.
 
-        `at_once` commits however old the last commit is.
+        `at_once` commits however old the last commit is, and also what a process has lost that was killed meanwhile.
         """
+        seen = self._try_commit(connection, now, at_once=at_once)
+        if seen is None and at_once and self.wait_seconds() == 0:
+            seen = self._try_commit(connection, time.monotonic(), at_once=True)
+        return seen
+
+    def _try_commit(self, connection: sqlite3.Connection, now: float, *, at_once: bool) -> int | None:
         if self._retry_at is None:
             if not self._changed or (not at_once and now < self._committed + INTERVAL):
                 return None
@@ -143,13 +150,22 @@ class KeywordWriter:
         return self._sequence
 
     def postpone(self, error: Exception) -> None:
-        """Write nothing until a replay: at once if the disk has room, where a second error is raised, or later."""
-        room = can_write(self._folder)
-        if self._retry_at is None:
+        """Write nothing until a replay: at once if the disk has room, where a second error is raised, or later.
+
+        A process that was killed once more is given time, too: there may be no memory for it.
+        """
+        room, again = can_write(self._folder), self._retry_at is not None
+        if not again:
             logger.warning("the keyword index cannot be written, words are found in its last state: %s", error)
-        elif room:
+        elif room and not isinstance(error, KeywordWriterEnded):
             raise error
-        self._retry_at = time.monotonic() + (0 if room else RETRY)
+        self._retry_at = time.monotonic() + (0 if room and not again else RETRY)
+
+    def leave(self, connection: sqlite3.Connection, now: float) -> int | None:
+        """Do at once what is left to do, and end what would go on for long. Returns what `commit_if_due` does."""
+        seen = self.commit_if_due(connection, now, at_once=True)
+        self.keyword.end_merges()
+        return seen
 
     def _recover(self, connection: sqlite3.Connection) -> None:
         self.keyword.reset()
@@ -173,7 +189,7 @@ def open_keyword_writer(folder: Path, connection: sqlite3.Connection, sequence: 
     try:
         writer.begin_replay(connection, sequence)
     except KEYWORD_ERRORS as error:
-        if not can_write(folder):
+        if isinstance(error, KeywordWriterEnded) or not can_write(folder):
             writer.postpone(error)
             return writer
         logger.warning("the keyword index cannot be written, and is made anew: %s", error)

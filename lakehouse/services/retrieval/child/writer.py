@@ -1,7 +1,7 @@
 """The writer thread: transactions with group commit, then the keyword index.
 
-All writes that wait are one transaction with a savepoint each, so they share the wait for the disk. SQLite, numpy and
-tantivy let other threads run meanwhile. What a transaction changed goes to the main thread as `Outcome`s.
+All writes that wait are one transaction with a savepoint each, so they share the wait for the disk. SQLite and numpy
+let other threads run meanwhile. What a transaction changed goes to the main thread as `Outcome`s.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lakehouse.services.retrieval.child.keyword_writer import KeywordWriter
 from lakehouse.services.retrieval.child.pending import CallCancelled, Pending, encode_failure, encode_reply
 from lakehouse.services.retrieval.child.row_files import remove_unknown
 from lakehouse.services.retrieval.child.transactions import Transactions
-from lakehouse.services.retrieval.messages import CreateIndex, DeleteIndex, Merge, Write
+from lakehouse.services.retrieval.messages import CreateIndex, DeleteIndex, Leave, Merge, Write
 
 logger = logging.getLogger("lakehouse.retrieval")
 
@@ -89,12 +89,20 @@ class Writer:
             group = [first]
             while len(group) < MAX_GROUP and not self._queue.empty():
                 group.append(self._queue.get())
-            outcomes = self.write(group)
-            if any(isinstance(each.call, Write) and each.call.wait_for_words for each in group):
-                self._commit_keywords(at_once=True)
-            self._report(outcomes)
-            store.checkpoint(self._connection, self._folder.parent / store.DATABASE)
-            self._commit_keywords()
+            left = any(isinstance(each.call, Leave) for each in group)
+            writes = [each for each in group if not isinstance(each.call, Leave)]
+            if writes:
+                self._serve_writes(writes)
+            if left:
+                self._note_seen(self._keyword.leave(self._connection, time.monotonic()))
+
+    def _serve_writes(self, group: Sequence[Pending]) -> None:
+        outcomes = self.write(group)
+        if any(isinstance(each.call, Write) and each.call.wait_for_words for each in group):
+            self._commit_keywords(at_once=True)
+        self._report(outcomes)
+        store.checkpoint(self._connection, self._folder.parent / store.DATABASE)
+        self._commit_keywords()
 
     def write(self, group: Sequence[Pending]) -> list[Outcome]:
         """Run the calls of a group in one transaction. If the transaction fails, all of them fail."""
@@ -147,7 +155,10 @@ class Writer:
             self._keyword.apply(change, self._transactions.sequence)
 
     def _commit_keywords(self, *, at_once: bool = False) -> None:
-        seen = self._keyword.commit_if_due(self._connection, time.monotonic(), at_once=at_once)
+        self._note_seen(self._keyword.commit_if_due(self._connection, time.monotonic(), at_once=at_once))
+
+    def _note_seen(self, seen: int | None) -> None:
+        """Forget what was deleted up to a point of the sequence that the keyword index has reached."""
         if seen is not None:
             with suppress(sqlite3.OperationalError):  # a full disk; the next commit tries it again
                 self._connection.execute("DELETE FROM gone WHERE seq <= ?", (seen,))

@@ -7,9 +7,12 @@ import pty
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import trio
+
+from tools.kit.command_server import CommandServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,19 +26,19 @@ class Ran:
     err: str
 
 
+@cache
+def start_server() -> CommandServer:
+    """The process that runs commands, one for all tests of a process."""
+    return CommandServer()
+
+
 async def lakehouse(*arguments: str, cwd: Path, stdin: str = "", env: dict[str, str] | None = None) -> Ran:
     """Run it to its end, in a directory of its own and with no keys but those given."""
     clean = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-    done = await trio.run_process(
-        [sys.executable, "-m", "lakehouse", *arguments],
-        stdin=stdin.encode(),
-        capture_stdout=True,
-        capture_stderr=True,
-        check=False,
-        cwd=cwd,
-        env={**clean, "PYTHONPATH": str(ROOT), **(env or {})},
+    status, out, err = await start_server().run(
+        arguments, cwd=cwd, stdin=stdin.encode(), env={**clean, "PYTHONPATH": str(ROOT), **(env or {})}
     )
-    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return Ran(status, out.decode(), err.decode())
 
 
 async def lakehouse_on_a_terminal(*arguments: str, cwd: Path, columns: int = 80) -> Ran:

@@ -11,6 +11,7 @@ standard input.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from importlib import import_module
 from pathlib import Path
@@ -60,7 +61,7 @@ def run(startup: Startup) -> None:
     try:
         _server = serve(settings)  # serves as long as the object is referenced
     except RuntimeError:
-        os._exit(1)  # llama.cpp has written the reason
+        sys.exit(1)  # a thread of llama.cpp writes the reason, and an orderly exit waits for it
     startup.report_ready()
     threading.Event().wait()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from lakehouse.chat.dispatch import open_dispatcher as dispatcher_module
 from lakehouse.chat.dispatch.attempts import attempt
@@ -255,18 +257,23 @@ async def test_retry_after_of_an_error_response_is_read() -> None:
 # Pieces that are handed on while the iterator waits
 
 
+async def wait_until_read() -> None:
+    """Wait until no other task has anything to do: what was sent has been read."""
+    await trio.testing.wait_all_tasks_blocked(0.001)
+
+
 @asynccontextmanager
 async def slowly(
-    *chunks: bytes, end: bytes = b"", **chatd: Any
+    *chunks: bytes, end: bytes = b"", wait: Callable[[], Awaitable[None]] = wait_until_read, **chatd: Any
 ) -> AsyncIterator[tuple[ServiceDispatcher, ScriptedUpstream]]:
-    """A dispatcher whose sockets are looked after, before an Ollama that takes its time for each chunk."""
+    """A dispatcher whose sockets are looked after, before an Ollama that waits before each chunk."""
 
     async def script(asked: ReceivedRequest, stream: trio.SocketStream) -> None:
         await stream.send_all(HEAD)
         for chunk in chunks:
-            await trio.sleep(0.01)
+            await wait()
             await stream.send_all(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-        await trio.sleep(0.01)
+        await wait()
         await (stream.send_all(end) if end else never_answer(asked, stream))
 
     reactor = Reactor()
@@ -315,7 +322,8 @@ async def test_a_sink_that_blocks_is_waited_for() -> None:
 
 async def test_a_fast_stream_lets_other_tasks_run() -> None:
     burst = ollama_line("x" * 900) * 2_000
-    async with slowly(ollama_line("a"), burst, OLLAMA_END, end=b"0\r\n\r\n") as (dispatcher, _):
+    pause = partial(trio.sleep, 0.01)  # one of the other tasks is always busy
+    async with slowly(ollama_line("a"), burst, OLLAMA_END, end=b"0\r\n\r\n", wait=pause) as (dispatcher, _):
         turns = 0
         handed: Counter[int] = Counter()  # pieces by the turn in which they came
 
@@ -389,8 +397,15 @@ async def test_silence_while_the_sink_is_used_raises() -> None:
 async def test_leaving_a_stream_with_a_sink_closes_its_connection() -> None:
     async with slowly(*WORDS) as (dispatcher, ollama):
         handed: list[Sequence[Piece]] = []
-        with trio.move_on_after(0.2):
+        with trio.CancelScope() as leaving:
+
+            def hand(batch: Sequence[Piece]) -> None:
+                handed.append(batch)
+                if len(handed) == 3:
+                    leaving.cancel()
+
             async with dispatcher.stream(ask()) as pieces:
-                _ = [batch async for batch in pieces.batches(handed.append)]
+                _ = [batch async for batch in pieces.batches(hand)]
+        assert leaving.cancelled_caught
         assert said(handed) == ["b", "c", "d"]
         await gone(ollama, 1)

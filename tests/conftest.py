@@ -33,8 +33,10 @@ settings.load_profile("repeatable")
 def pytest_collection(session: pytest.Session) -> None:
     """Each of several processes imports another part of the test modules first, then those that the others have compiled.
 
-    All of them collect all modules, in the same order: in a new checkout each would compile each module for itself.
+    All of them collect all modules, in the same order: in a new checkout each would compile each module for itself. What
+    is collected stays, so collections of garbage find nothing.
     """
+    gc.disable()
     worker: dict[str, str | int] | None = getattr(session.config, "workerinput", None)
     if worker is None or [str(folder) for folder in session.config.args] != ["tests"]:
         return
@@ -47,6 +49,7 @@ def pytest_collection(session: pytest.Session) -> None:
 
 def pytest_collection_finish() -> None:
     """Thousands of collected tests are looked through by every collection of garbage otherwise, for nothing."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import tomllib
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from lakehouse.cli.launch import run
 from lakehouse.cli.launch_clients import CLIENTS, COPILOT_HEADERS, GOOSE_HEADERS, KEY, MAX_MODELS, LaunchTarget
 from lakehouse.testing.upstreams import ReceivedRequest, open_upstream, respond
 from tools.kit.command import Ran, lakehouse
@@ -153,6 +155,16 @@ async def test_the_client_takes_the_place_of_the_command(tmp_path: Path) -> None
         assert told["ANTHROPIC_MODEL"] == "fast"
         assert "ANTHROPIC_API_KEY" not in told
         assert {path.name for path in tmp_path.iterdir()} == {"bin"}  # no file is left, and none was needed
+
+
+def test_a_client_that_is_not_installed_is_said_and_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name, client in CLIENTS.items():
+        assert run(argparse.Namespace(client=name)) == 1
+        missing = f"`{client.program}` is not installed, or in no directory of $PATH: {client.install}"
+        assert capfd.readouterr().err == f"lakehouse launch: {missing}\n"
 
 
 @pytest.mark.extended

@@ -82,11 +82,16 @@ async def open_service(path: Path) -> AsyncIterator[Service]:
             yield Service(http, ScratchLake(path, tables, connection), store)
 
 
-async def test_objects_of_the_storage_become_a_table_and_are_taken_over(tmp_path: Path) -> None:
+async def test_objects_of_the_storage_become_a_table_if_what_is_claimed_of_them_is_true(tmp_path: Path) -> None:
     async with open_service(tmp_path / "lake") as service:
         assert await service.get("/catalog/list") == {"manifests": [], "count": 0}
         one = await service.put("in/1.parquet", ROWS.format(3))
         two = {**await service.put("in/2.parquet", ROWS.format(2)), "rows": 2}
+        for claim, says in (
+            ({**one, "size": 1}, "the size of the object 'in/1.parquet'"),
+            ({**two, "rows": 4}, "is 2, not 4"),
+        ):
+            assert says in (await service.register(claim, name="a/b", status=422))["message"]
         answer = await service.register(one, two, name="a/b", row_count=5)
         manifest = answer["manifest"]
         assert answer == {**manifest, "manifest": manifest, "existing": False, "warnings": []}

@@ -176,6 +176,23 @@ async def test_a_trace_asks_for_its_own_rows_and_all_are_retired_in_one_pass(tmp
         assert await store.retire_missing_rows("sales") == ["0", "leaf"]
 
 
+async def test_rows_that_ended_before_a_crash_are_found_at_the_start(tmp_path: Path) -> None:
+    rows = FakeRows()
+
+    async def exists(_: str) -> bool:
+        return True
+
+    async with open_directory(tmp_path / "lake") as directory, open_local_records(directory) as records:
+        store = TraceStore(records, {"table": exists}, rows)
+        for number in (1, 2):
+            await store.add(b"1", uid=str(number), sources=[Source(table="sales", row={"id": number})])
+    rows.gone = [{"id": 1}]  # the process ended before it told the store
+    async with open_directory(tmp_path / "lake") as directory, open_local_records(directory) as records:
+        store = TraceStore(records, {"table": exists}, rows)
+        assert await store.retire_orphans() == ["1"]
+        assert await store.retire_orphans() == []
+
+
 @pytest.mark.extended
 async def test_a_crash_behind_a_deletion_is_found_at_the_start(tmp_path: Path) -> None:
     async with open_lake(tmp_path) as lake:

@@ -24,15 +24,17 @@ async def append(lake: ScratchLake, times: int) -> list[str]:
 
 
 async def test_a_table_keeps_the_retention_and_never_more_snapshots_than_the_maximum(tmp_path: Path) -> None:
-    async with open_lake(tmp_path, retention=0, max_snapshots=20) as lake:
+    here, there = tmp_path / "here", tmp_path / "there"
+    async with open_lake(here, retention=0, max_snapshots=20) as lake:
         first = (await lake.write("t", "SELECT 0::BIGINT AS id")).manifest
         await lake.tables.tag("t", "begin", first.snapshot_id)
         assert await append(lake, 9) == []
         assert len(await lake.tables.snapshots("t")) == 5  # at the tenth commit, half of the maximum
-    async with open_lake(tmp_path, max_snapshots=20) as lake:
+    here.rename(there)  # a folder can be moved while nobody has it open
+    async with open_lake(there, max_snapshots=20) as lake:
         assert await append(lake, 15) == []
         assert len(await lake.tables.snapshots("t")) == 20  # within the retention none goes
-        metadata = len(list((tmp_path / "datasets/t/metadata").glob("*.metadata.json")))
+        metadata = len(list((there / "datasets/t/metadata").glob("*.metadata.json")))
         assert metadata <= 22  # the present one and twenty before it
         (warning,) = await append(lake, 1)
         assert "the table had more than 20 snapshots: the 3 oldest" in warning
@@ -116,6 +118,26 @@ async def test_a_sweep_spares_what_is_used_and_what_is_young(lake: ScratchLake) 
     with closing(sqlite3.connect(lake.path / "catalog.db")) as connection, connection:
         connection.execute("UPDATE iceberg_tables SET table_name = 'back' WHERE table_name = 'größe'")
     assert await lake.rows("back") == [(3,)]
+
+
+@in_shared_lake
+async def test_a_table_without_metadata_is_no_reason_to_lose_or_keep_those_of_others(lake: ScratchLake) -> None:
+    for _ in range(2):
+        await lake.write("z", "SELECT 2::BIGINT AS id")
+    with closing(sqlite3.connect(lake.path / "catalog.db")) as connection, connection:
+        lost = ("lake", "main", "lost", "datasets/lost/metadata/0.metadata.json", None, "TABLE")
+        connection.execute("INSERT INTO iceberg_tables VALUES (?, ?, ?, ?, ?, ?)", lost)
+    try:
+        assert [manifest.name for manifest in await lake.tables.list()] == ["z"]
+        with pytest.raises(LakehouseError, match="the log has the reason"):
+            await lake.tables.plan("lost")
+        with pytest.raises(LakehouseError, match="the log has the reason"):  # a stray file may be one of its files
+            await lake.tables.process.call(Sweep(before_ms=now_ms()), Expired)
+        assert (await lake.tables.expire(datetime.now(UTC) + timedelta(seconds=1))).snapshots == 1
+        assert await lake.rows("z") == [(2,), (2,)]
+    finally:
+        with closing(sqlite3.connect(lake.path / "catalog.db")) as connection, connection:
+            connection.execute("DELETE FROM iceberg_tables WHERE table_name = 'lost'")
 
 
 @pytest.mark.extended

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 
 from lakehouse.cli.registry import add_config_option
-from lakehouse.config import Config, ConfigError, values
+from lakehouse.config import Address, Config, ConfigError, values
 
 
 def add_lake_options(parser: argparse.ArgumentParser) -> None:
@@ -16,10 +16,14 @@ def add_lake_options(parser: argparse.ArgumentParser) -> None:
 
 
 def with_lake(config: Config, path: str | None) -> Config:
-    """The configuration with `[lake] path` replaced by `--lake`. Raises ConfigError."""
+    """The configuration with `[lake] path` replaced by `--lake`. Raises ConfigError.
+
+    It has no address: a service at that of the file has the lake of the file.
+    """
     if path is None:
         return config
+    gateway = replace(config.gateway, bind=Address(config.gateway.bind.host, 0))
     try:
-        return replace(config, lake=replace(config.lake, path=values.path(path)))
+        return replace(config, gateway=gateway, lake=replace(config.lake, path=values.path(path)))
     except ValueError as error:
         raise ConfigError([f"--lake {error}"]) from None

@@ -12,10 +12,10 @@ import trio
 from lakehouse.cli.configuration import load_configuration
 from lakehouse.cli.output import write_diagnostic
 from lakehouse.cli.smoke_request import authorization
-from lakehouse.config import Address, Config
 from lakehouse.config.urls import BaseURL, separate_credentials
 from lakehouse.core.errors import ErrNotFound, LakehouseError
 from lakehouse.core.groups import unwrap_single
+from lakehouse.runtime.service_address import service_address
 from lakehouse.upstream.address import parse_base_url
 from lakehouse.upstream.http1.request import UpstreamRequest
 from lakehouse.upstream.pool import Upstream
@@ -93,13 +93,6 @@ def run_with_service(
             case _:
                 raise
     return 1
-
-
-def service_address(config: Config) -> str:
-    """The URL of the service that this configuration starts, for a client on the same machine."""
-    host, port = config.gateway.bind
-    here = Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - what it listens on
-    return f"{'https' if config.server.certfile else 'http'}://{here}"
 
 
 async def _connect(

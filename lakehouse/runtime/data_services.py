@@ -18,6 +18,7 @@ from lakehouse.config import Config
 from lakehouse.config.urls import UNIX_SCHEME
 from lakehouse.core.errors import ErrNotInstalled, LakehouseError
 from lakehouse.core.extras import LAKE, install_hint, missing_modules
+from lakehouse.runtime.service_address import service_address
 from lakehouse.services.host.names import SERVICES, embedded_services, is_embedded
 
 if TYPE_CHECKING:
@@ -62,7 +63,10 @@ class DataServicesResource:
         """Raises LakeError if `[lake] start` is "eager" and the process cannot start."""
         from lakehouse.services.host.activation import open_services_process  # what supervises processes
 
-        async with open_services_process(config, directory=directory, get_config=self._get_config) as process:
+        service = service_address(config) if config.gateway.bind.port else ""  # a free port is not known yet
+        async with open_services_process(
+            config, directory=directory, service=service, get_config=self._get_config
+        ) as process:
             yield DataServices(socket=process.socket_path, reports=process.reports_path, traffic=process.traffic_path)
 
     @asynccontextmanager

@@ -15,8 +15,8 @@ import msgspec
 import pytest
 import trio
 
-from lakehouse.cli.service_client import service_address
 from lakehouse.config import Address, Config, GatewayTable, ServerTable
+from lakehouse.runtime.service_address import service_address
 from tools.kit.page_service import PageService, page_service
 
 pytest.importorskip("rich", reason="the extra `top` is not installed")

@@ -142,15 +142,16 @@ class ScriptedLake:
 
 
 @asynccontextmanager
-async def scripted_lake(folder: Path) -> AsyncIterator[ScriptedLake]:
-    """A scripted lake that has `folder` open, as a running service has it, and answers on the socket in its lock."""
+async def scripted_lake(folder: Path, *, service: str = "") -> AsyncIterator[ScriptedLake]:
+    """A scripted lake that has `folder` open, as the running service at the URL `service` has it, and answers on the
+    socket in its lock."""
     lake = ScriptedLake()
     app = RequestLifetimeMiddleware(lake, active_requests=ActiveRequests(), on_end=lambda _: None)
     with TemporaryDirectory(prefix="lh-") as place, socket.socket(socket.AF_UNIX) as listener:
         path = f"{place}/lake.sock"
         listener.bind(path)
         listener.setblocking(False)
-        with open_lake_directory(folder, socket=path):
+        with open_lake_directory(folder, socket=path, service=service):
             async with trio.open_nursery() as nursery:
                 run = partial(
                     serve_listeners,

@@ -1,4 +1,4 @@
-"""The work of `lakehouse ask`: searches the lake, and asks a model with a dispatcher of its own, as `chat` does."""
+"""The work of `lakehouse ask`: asks the running service, or searches the lake and asks a model itself."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ from lakehouse.cli.configuration import load_configuration, with_model
 from lakehouse.cli.embedded_model import open_embedded_model
 from lakehouse.cli.input import InputError, read_words, replace_undecodable
 from lakehouse.cli.interrupt import run_interruptible
-from lakehouse.cli.lake.connect import open_lake_services
+from lakehouse.cli.lake.client import ErrorResponse
+from lakehouse.cli.lake.connect import find_running, is_running, open_lake_services, open_service
 from lakehouse.cli.lake.run import report_error
+from lakehouse.cli.lake.service_ask import ServiceAsker
 from lakehouse.cli.lake_options import with_lake
 from lakehouse.cli.output import write_diagnostic, write_output
+from lakehouse.cli.smoke_request import authorization
 from lakehouse.cli.style import DIM, PLAIN, Style, escape_control_chars
 from lakehouse.config import Config
 from lakehouse.core.context import RequestContext
@@ -36,7 +39,7 @@ from lakehouse.local_model import LocalModelError
 from lakehouse.runtime.ask import choose_default_model
 from lakehouse.services.lake.errors import LakeError
 
-EXPECTED = (LakehouseError, LakeError, LocalModelError)
+EXPECTED = (ErrorResponse, LakehouseError, LakeError, LocalModelError, msgspec.DecodeError)
 
 NOT_FOUND = "no passage was found: nothing was asked of a model"
 
@@ -50,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (InputError, ValueError) as error:
         write_diagnostic(f"lakehouse ask: {error}")
         return 2
-    return run_interruptible(partial(_ask, config, request, as_json=arguments.json))
+    return run_interruptible(partial(_ask, config, request, as_json=arguments.json, demo=arguments.demo))
 
 
 def _make_request(arguments: argparse.Namespace, question: str) -> AskRequest:
@@ -71,29 +74,48 @@ def _split(names: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in replace_undecodable(names).split(",") if name.strip())
 
 
-async def _ask(config: Config, request: AskRequest, *, as_json: bool) -> int:
-    model = request.model or choose_default_model(config)
+async def _ask(config: Config, request: AskRequest, *, as_json: bool, demo: bool) -> int:
     try:
-        async with (
-            open_lake_services(config, os.environ) as services,
-            open_embedded_model(config, model) as local,
-            open_service_dispatcher(config, env=os.environ, local=local) as dispatcher,
-        ):
-            calls = ServiceCalls(dict.fromkeys((route.service for route in ROUTES), services))
-            asker = Asker(dispatcher, calls, timeout=config.chatd.timeout, default_model=model)
-            context = RequestContext(
-                id=secrets.token_hex(8), method="POST", path="/v1/ask", started=trio.current_time()
-            )
-            if as_json:
-                return _print_document(await asker.answer(request, context=context))
-            async with asker.stream(request, context=context) as batches:
-                return await _print_stream(batches)
+        url = "" if demo or config.gateway.chatd_url else await _find_service(config)
+        if url:
+            with open_service(url) as service:
+                return await _ask_service(ServiceAsker(service, authorization(config.auth)), request, as_json=as_json)
+        return await _ask_here(config, request, as_json=as_json)
     except (*EXPECTED, BaseExceptionGroup) as caught:
         error = unwrap_single(caught)
         if not isinstance(error, EXPECTED):
             raise
         report_error(error)
         return 1
+
+
+async def _find_service(config: Config) -> str:
+    """The URL of the running service that has the lake, empty if there is none."""
+    running = await find_running(config, os.environ)
+    return running.service if running is not None and running.service and await is_running(running.service) else ""
+
+
+async def _ask_service(asker: ServiceAsker, request: AskRequest, *, as_json: bool) -> int:
+    if as_json:
+        return _print_document(await asker.answer(request))
+    async with asker.stream(request) as batches:
+        return await _print_stream(batches)
+
+
+async def _ask_here(config: Config, request: AskRequest, *, as_json: bool) -> int:
+    model = request.model or choose_default_model(config)
+    async with (
+        open_lake_services(config, os.environ) as services,
+        open_embedded_model(config, model) as local,
+        open_service_dispatcher(config, env=os.environ, local=local) as dispatcher,
+    ):
+        calls = ServiceCalls(dict.fromkeys((route.service for route in ROUTES), services))
+        asker = Asker(dispatcher, calls, timeout=config.chatd.timeout, default_model=model)
+        context = RequestContext(id=secrets.token_hex(8), method="POST", path="/v1/ask", started=trio.current_time())
+        if as_json:
+            return _print_document(await asker.answer(request, context=context))
+        async with asker.stream(request, context=context) as batches:
+            return await _print_stream(batches)
 
 
 def _print_document(answer: AskAnswer) -> int:

@@ -70,7 +70,9 @@ class ServicesProcess:
     where it receives rows of the system tables (`telemetry.traffic_ipc`).
     """
 
-    def __init__(self, config: Config, directory: Path, listener: socket.socket, *, target: str = TARGET) -> None:
+    def __init__(
+        self, config: Config, directory: Path, listener: socket.socket, *, target: str = TARGET, service: str = ""
+    ) -> None:
         self.socket_path = str(directory / SOCKET_NAME)
         self.reports_path = str(directory / REPORTS_NAME)
         self.traffic_path = str(directory / TRAFFIC_NAME)
@@ -87,6 +89,7 @@ class ServicesProcess:
             descriptor=listener.fileno(),
             socket=self.socket_path,
             reports=self.reports_path,
+            service=service,
             relay=str(directory / RELAY_NAME),
             traffic=self.traffic_path,
         )
@@ -168,12 +171,14 @@ async def open_services_process(
     *,
     directory: Path | None = None,
     target: str = TARGET,
+    service: str = "",
     get_config: Callable[[], Config] | None = None,
 ) -> AsyncIterator[ServicesProcess]:
     """The services process for the length of the block, and drained at its end; killed if the block is cancelled.
 
     Its sockets are in `directory`, which only this user may enter; by default in a new one. `target` is the function
-    that the process runs (`process.spec.ChildSpec`). `get_config` returns the configuration in force, for the keys of
+    that the process runs (`process.spec.ChildSpec`). `service` is the URL of the service that has the process, for
+    others who look for the holder of the lake. `get_config` returns the configuration in force, for the keys of
     providers; by default `config`. Raises LakeError if `[lake] start` is "eager" and the process
     cannot start.
     """
@@ -181,7 +186,7 @@ async def open_services_process(
         place = stack.enter_context(make_private_directory()) if directory is None else directory
         listener = stack.enter_context(listen_on_unix_socket(str(place / SOCKET_NAME)))
         relay = stack.enter_context(listen_on_unix_socket(str(place / RELAY_NAME)))
-        process = ServicesProcess(config, place, listener, target=target)
+        process = ServicesProcess(config, place, listener, target=target, service=service)
         async with open_background() as nursery:
             nursery.start_soon(_serve_relay, relay, get_config or (lambda: config))
             await nursery.start(process.run)

@@ -56,7 +56,7 @@ def run_host(startup: Startup, open_services: OpenApps) -> None:
     with redirect_stdlib(log):
         try:
             folder = locate(config.lake.path, os.environ)
-            with open_lake_directory(folder, socket=settings.socket) as directory:
+            with open_lake_directory(folder, socket=settings.socket, service=settings.service) as directory:
                 trio.run(_serve, settings, config, directory, open_services, log, startup.report_ready)
         except LakeError as error:
             startup.report_failure(str(error))

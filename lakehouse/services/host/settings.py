@@ -12,13 +12,15 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration, and the inherited listening socket with its path.
 
     `reports` is the path of the socket on which the process reports its gauges and phases, `relay` that of the relay to
-    providers whose keys the process does not have. On `traffic` it receives rows of the system tables.
+    providers whose keys the process does not have. `service` is the URL of the service that it belongs to. On `traffic`
+    it receives rows of the system tables.
     """
 
     config: msgspec.Raw
     descriptor: int
     socket: str
     reports: str
+    service: str = ""
     relay: str = ""
     traffic: str = ""
 

@@ -167,23 +167,30 @@ def locate(path: str, env: Mapping[str, str]) -> Path:
 
 
 @contextmanager
-def open_lake_directory(path: Path, *, socket: str = "") -> Iterator[LakeDirectory]:
+def open_lake_directory(path: Path, *, socket: str = "", service: str = "") -> Iterator[LakeDirectory]:
     """Open the folder, which is made if it is missing, for the length of the block. Blocks for some milliseconds.
 
     One process at a time can have it open. Files that were being written when the last process ended are removed.
-    `socket` is where the holder answers, for `folder_lock.find_holder`. Raises LakeDirectoryError, with a sentence that
-    says what to do, or OSError.
+    `socket` and `service` are where the holder answers, for `folder_lock.find_holder`. Raises LakeDirectoryError, with
+    a sentence that says what to do.
     """
     directory = LakeDirectory(Path(os.path.abspath(path)))  # noqa: PTH100 - links are not resolved
     _make_private(directory.path)
-    with hold_lock(directory.path, socket=socket):
-        check_layout(directory.path)
-        kept = (directory.objects, directory.datasets, directory.vectors, directory.system, directory.cache)
-        for place in (*kept, directory.staging, directory.spill):
-            place.mkdir(mode=_PRIVATE, exist_ok=True)
-        sweep(directory)
-        _check_free_space(directory.path)  # after the sweep, which may have made space
+    with hold_lock(directory.path, socket=socket, service=service):
+        try:
+            _prepare(directory)
+        except OSError as error:  # the disk is full, or something in the folder belongs to another user
+            raise LakeDirectoryError(f"the lake {directory.path} cannot be opened: {error}") from error
         yield directory
+
+
+def _prepare(directory: LakeDirectory) -> None:
+    check_layout(directory.path)
+    kept = (directory.objects, directory.datasets, directory.vectors, directory.system, directory.cache)
+    for place in (*kept, directory.staging, directory.spill):
+        place.mkdir(mode=_PRIVATE, exist_ok=True)
+    sweep(directory)
+    _check_free_space(directory.path)  # after the sweep, which may have made space
 
 
 @asynccontextmanager
@@ -205,7 +212,10 @@ def _make_private(path: Path) -> None:
         raise LakeDirectoryError(f"the lake's path {path} is not a directory") from None
     except OSError as error:
         raise LakeDirectoryError(f"the lake's folder {path} cannot be made: {error.strerror}") from None
-    names = {entry.name for entry in path.iterdir()} - {"lost+found"}  # of a new file system that is mounted here
+    try:
+        names = {entry.name for entry in path.iterdir()} - {"lost+found"}  # of a new file system that is mounted here
+    except OSError as error:
+        raise LakeDirectoryError(f"the lake's folder {path} cannot be read: {error.strerror}") from None
     if names and not names & {"lake.json", "lake.lock"}:
         raise LakeDirectoryError(
             f"the folder {path} has files and no lake in it: name an empty or a new folder as lake.path"

@@ -2,8 +2,8 @@
 
 `lake.lock` is locked with flock(2), which the kernel releases when its holder ends for any reason. Its content is JSON:
 
-    {"pid": 1234, "socket": "/tmp/…/services.sock", "started": 1764355556.5, "state": "open",
-     "device": 66305, "inode": 131077, "boot": "…"}
+    {"pid": 1234, "socket": "/tmp/…/services.sock", "service": "http://127.0.0.1:3110", "started": 1764355556.5,
+     "state": "open", "device": 66305, "inode": 131077, "boot": "…"}
 
 The files of a folder that is copied while they change need not fit together. Such a copy has a lock file that says
 "open" and names another inode than its own. Numbers of devices change with a restart of the machine, so they are only
@@ -50,10 +50,14 @@ class LakeInUse(LakeDirectoryError):
 
 
 class LockContent(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of the lock file. `started` is in seconds since 1970; `socket` is where the holder answers HTTP."""
+    """The content of the lock file. `started` is in seconds since 1970; `socket` is where the holder answers HTTP.
+
+    `service` is the URL of the service that the holder belongs to, empty for one without an address of its own.
+    """
 
     pid: int
     socket: str = ""
+    service: str = ""
     started: float = 0.0
     state: Literal["open", "closed"] = "open"
     device: int = 0
@@ -62,9 +66,9 @@ class LockContent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def hold_lock(path: Path, *, socket: str = "") -> Iterator[None]:
+def hold_lock(path: Path, *, socket: str = "", service: str = "") -> Iterator[None]:
     """Hold the lock of the folder `path` for the length of the block. Raises LakeInUse, or LakeDirectoryError."""
-    descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _open_lock(path)
     try:
         _acquire(descriptor, path)
         _refuse_copy(descriptor, path)
@@ -72,12 +76,16 @@ def hold_lock(path: Path, *, socket: str = "") -> Iterator[None]:
         content = LockContent(
             pid=os.getpid(),
             socket=socket,
+            service=service,
             started=time.time(),
             device=status.st_dev,
             inode=status.st_ino,
             boot=_boot_id(),
         )
-        _write(descriptor, content)
+        try:
+            _write(descriptor, content)
+        except OSError as error:  # the disk is full
+            raise LakeDirectoryError(f"{path / LOCK_NAME} cannot be written: {error.strerror}") from None
         try:
             yield
         finally:
@@ -99,6 +107,14 @@ def find_holder(path: Path) -> LockContent | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def _open_lock(path: Path) -> int:
+    """Raises LakeDirectoryError."""
+    try:
+        return os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LakeDirectoryError(f"{path / LOCK_NAME} cannot be opened: {error.strerror}") from None
 
 
 def _acquire(descriptor: int, path: Path) -> None:

@@ -14,11 +14,17 @@ from pathlib import Path
 import pytest
 import trio
 
-from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, UpstreamScript, open_upstream
+from lakehouse.testing.upstreams import ReceivedRequest, ScriptedUpstream, UpstreamScript, open_upstream, respond
 from tools.kit.command import ROOT, lakehouse, lakehouse_on_a_terminal
 from tools.kit.matrices import spread
-from tools.kit.scripted_lake import ScriptedLake, scripted_lake
+from tools.kit.scripted_lake import HERON, PLOVER, ScriptedLake, scripted_lake
 from tools.kit.service_with_providers import answer_in_turn, line, lines, ollama, streamed_response
+
+DONE: dict[str, object] = {
+    "type": "done", "model": "fast", "provider": "lab", "latency_ms": 1500.0, "finish_reason": "stop",
+    "citations": [HERON], "passages": [HERON, PLOVER], "claims": [{"text": "It stands still [1].", "citations": [1]}],
+    "attempts": [{"provider": "lab", "model": "fast", "status": 200, "error": None, "ms": 2.0}],
+}  # fmt: skip
 
 STREAM = streamed_response(
     lines(line("It stands still [1"), line("]. It waits [8]."), line(done=True)), "application/x-ndjson"
@@ -108,6 +114,104 @@ async def test_an_unknown_table_is_an_error(tmp_path: Path) -> None:
         ran = await lakehouse("ask", "--tables", "ghosts", "Who stands?", cwd=tmp_path)
         assert (ran.status, ran.out) == (1, "")
         assert ran.err == "lakehouse: ErrNotFound: `tables[0]`: there is no such table\n"
+
+
+def answer_asks(answer: bytes, asks: list[ReceivedRequest]) -> UpstreamScript:
+    """A running service, as far as the command sees of it; `asks` gets the requests that are answered with `answer`."""
+
+    async def script(request: ReceivedRequest, stream: trio.SocketStream) -> None:
+        if request.target == "/health":
+            await stream.send_all(respond({"status": "ok", "service": "gateway"}))
+            return
+        asks.append(request)
+        await stream.send_all(answer)
+        await stream.aclose()
+
+    return script
+
+
+def events(*documents: dict[str, object]) -> bytes:
+    return streamed_response(b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in documents))
+
+
+FAILED: dict[str, object] = {"code": "ErrUpstream", "message": "no route answered", "status": 502}
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "out", "err"),
+    [
+        (
+            events({"type": "content", "text": "It stands "}, {"type": "content", "text": "still [1]."}, DONE),
+            0,
+            "It stands still [1].\n\nSources\n[1] birds: heron.md#1, page 3  A heron stands <still> in shallow water.\n",
+            "lab fast: 2 passages, 1.5 s\n",
+        ),
+        (
+            events({"type": "done", "answer": None, "latency_ms": 3.0}),
+            1,
+            "",
+            "lakehouse: no passage was found: nothing was asked of a model\n",
+        ),
+        (respond({"error": FAILED}, 502), 1, "", "lakehouse: ErrUpstream: no route answered\n"),
+        (
+            respond({"error": FAILED}, 401),
+            1,
+            "",
+            "lakehouse: ErrUnauthorized: the running service asks for a token: put one into $LAKEHOUSE_TOKEN\n",
+        ),
+        (
+            events({"type": "content", "text": "It"}, {"type": "error", "error": FAILED}),
+            1,
+            "It",
+            "lakehouse: ErrUpstream: no route answered\n",
+        ),
+        (
+            events({"type": "content", "text": "It"}),
+            1,
+            "It",
+            "lakehouse: ErrUpstream: the stream ended without its end\n",
+        ),
+    ],
+    ids=["answered", "no passage", "failed", "no token", "failed later", "cut"],
+)
+async def test_the_service_that_has_the_lake_answers(
+    tmp_path: Path, answer: bytes, status: int, out: str, err: str
+) -> None:
+    asks: list[ReceivedRequest] = []
+    async with (
+        open_upstream(answer_asks(answer, asks)) as service,
+        scripted_lake(tmp_path / "lake", service=service.url) as lake,
+    ):
+        arguments = ("--lake", "lake", "--corpora", "birds", "-m", "fast", "Who", "stands?")
+        ran = await lakehouse("ask", *arguments, cwd=tmp_path, env={"LAKEHOUSE_TOKEN": "door"})
+        assert (ran.status, ran.out, ran.err) == (status, out, err)
+        assert lake.received == []
+    (ask,) = asks
+    assert ask.target == "/v1/ask"
+    assert ask.headers["authorization"] == "Bearer door"
+    assert ask.json["question"] == "Who stands?"
+    assert (ask.json["corpora"], ask.json["model"], ask.json["stream"]) == (["birds"], "fast", True)
+
+
+async def test_the_whole_answer_of_the_service_is_printed_as_json(tmp_path: Path) -> None:
+    asks: list[ReceivedRequest] = []
+    answer = {**DONE, "answer": "It stands still [1].", "reasoning": ""}
+    async with (
+        open_upstream(answer_asks(respond(answer), asks)) as service,
+        scripted_lake(tmp_path / "lake", service=service.url),
+    ):
+        ran = await lakehouse("ask", "--lake", "lake", "--json", "Who?", cwd=tmp_path)
+    assert (ran.status, json.loads(ran.out)["answer"], ran.err) == (0, "It stands still [1].", "")
+    assert asks[0].json["stream"] is False
+
+
+async def test_the_command_asks_itself_where_the_address_of_the_service_does_not_answer(tmp_path: Path) -> None:
+    async with open_upstream(answer_in_turn(STREAM)) as model:
+        settings = f'[lake]\npath = "lake"\n[chatd]\nollama_url = "{model.url}"\n'
+        (tmp_path / "lakehouse.toml").write_text(settings)
+        async with scripted_lake(tmp_path / "lake", service="http://127.0.0.1:9"):
+            ran = await lakehouse("ask", "--corpora", "birds", "-m", "m", "Who?", cwd=tmp_path)
+        assert ran.out.startswith("It stands still [1]. It waits.\n")
 
 
 @pytest.mark.parametrize("waits", ["the search", "the model"])

@@ -15,8 +15,12 @@ import trio
 
 from lakehouse.cli.lake.demo_corpus import QUESTION
 from lakehouse.services.host.library import open_lake
+from lakehouse.services.lake.folder_lock import find_holder
+from lakehouse.testing.upstreams import open_upstream
 from tools.kit.chromium import PROGRAM, browser_at, chromium
 from tools.kit.command import ROOT, lakehouse, lakehouse_on_a_terminal
+from tools.kit.scaleout.processes import find_free_ports
+from tools.kit.service_with_providers import answer_in_turn, line, lines, streamed_response
 
 pytest.importorskip("duckdb", reason="the extra `lake` is not installed")
 
@@ -130,6 +134,31 @@ async def test_the_commands_find_the_service_that_has_the_lake_open(tmp_path: Pa
         assert json.loads((tmp_path / "lake/lake.lock").read_bytes())["pid"] == holder["pid"]
     finally:
         assert await stop(served) == 0
+
+
+async def test_a_service_that_has_not_opened_its_lake_opens_it_for_the_commands_and_answers_asks(
+    tmp_path: Path,
+) -> None:
+    answer = streamed_response(lines(line("At nine [1]."), line(done=True)), "application/x-ndjson")
+    address = f"127.0.0.1:{find_free_ports(1)[0]}"
+    settings = f'[gateway]\nbind = "{address}"\n[lake]\npath = "lake"\n[chatd]\nollama_url = '
+    (tmp_path / "lakehouse.toml").write_text(f'{settings}""\n')  # the commands know no model
+    (tmp_path / "guide.md").write_text("# Watch\n\nThe watch changes every Monday at nine.\n")
+    async with open_upstream(answer_in_turn(answer)) as model:
+        (tmp_path / "service.toml").write_text(f'{settings}"{model.url}"\n')
+        served = await serve("-c", "service.toml", "--bind", address, cwd=tmp_path)
+        try:
+            assert not (tmp_path / "lake").exists()
+            ran = await lakehouse("ingest", "guide.md", cwd=tmp_path)
+            assert ran.status == 0, ran.err
+            holder = find_holder(tmp_path / "lake")
+            assert holder is not None
+            assert holder.service == served.url
+            ran = await lakehouse("ask", "-m", "m", "When does the watch change?", cwd=tmp_path)
+            assert ran.out.startswith("At nine [1].\n\nSources\n[1] guide: guide.md#1"), ran.err
+            assert model.requests[-1].json["model"] == "m"
+        finally:
+            assert await stop(served) == 0
 
 
 async def test_the_demonstration_asks_itself_a_chat_a_query_and_a_search_and_leaves_nothing(tmp_path: Path) -> None:

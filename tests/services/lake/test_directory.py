@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -92,6 +93,34 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(LakeDirectoryError, match="is not a directory"):
         with open_lake_directory(tmp_path / "lake"):
             pass
+
+
+@pytest.mark.parametrize("place", ["lake.lock", "datasets", "staging"])
+def test_a_folder_that_cannot_be_prepared_is_refused_with_the_reason(tmp_path: Path, place: str) -> None:
+    with open_lake_directory(tmp_path):
+        pass
+    (tmp_path / "lake.lock").unlink()
+    if place == "lake.lock":
+        (tmp_path / place).mkdir()
+    else:
+        (tmp_path / place).rmdir()
+        (tmp_path / place).write_text("")
+    with pytest.raises(LakeDirectoryError, match=r"cannot be opened: .*(Is a directory|File exists)"):
+        with open_lake_directory(tmp_path):
+            pass
+
+
+def test_a_disk_without_room_for_the_lock_is_refused_with_the_reason(tmp_path: Path) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    try:
+        with pytest.raises(LakeDirectoryError, match=r"lake\.lock cannot be written: File too large"):
+            with open_lake_directory(tmp_path / "lake"):
+                pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    with open_lake_directory(tmp_path / "lake"):
+        pass
 
 
 def test_a_second_process_is_told_who_holds_the_lake(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ PYTEST = ("python", "-X", "dev", "-m", "pytest")
 ENVIRONMENT = {"PYTHONMALLOC": "pymalloc", "PYTHONDONTWRITEBYTECODE": ""}
 
 # Processes with the interpreter options of PYTEST share the tests; one that has none left takes from the others. They
-# are three for two cores, because many tests wait for other processes.
-SHARED = ("--tx", "3*popen//python=python -X dev", "--dist", "worksteal")
+# are four for two cores, because many tests wait for other processes.
+SHARED = ("--tx", "4*popen//python=python -X dev", "--dist", "worksteal")
 # Both processes use the same servers. Which of them has which tests is in tests/services/server_groups.py.
 BESIDE_SERVERS = ("--tx", "2*popen//python=python -X dev", "--dist", "loadgroup", "--no-loadscope-reorder")
 # One at a time, after the others: these measure time, memory or processor time; see pyproject.toml. To collect all

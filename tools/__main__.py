@@ -58,6 +58,9 @@ TOOLS = {
         Tool("release_notes", "the section of a version from the changelog", "1 s"),
         Tool("try_package", "installs wheel and sdist and runs them; `nox -s package` builds them first", "2 min"),
     ),
+    "Tests": (
+        Tool("scaleout_servers", "a command beside servers of a lake beyond one machine, for tests", "10 s more"),
+    ),
 }
 
 

@@ -162,7 +162,8 @@ def killed_writers() -> Iterator[None]:
     def kill() -> None:
         while not ended.wait(0.001):
             for pid in list_forks(os.getpid())[1:]:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it was killed before, and is reaped by now
+                    os.kill(pid, signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()

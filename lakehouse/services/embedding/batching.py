@@ -6,17 +6,25 @@
 There is no timer: a text is sent at once while a call is free, and what arrives while all calls are under way goes with
 the next one. Requests take turns, text by text: a question does not wait for the whole of a long batch. A text that no
 request waits for any more is taken out of the queue, and a call is cancelled when that holds for all of its texts.
+
+A call fails as a whole, also through one of its texts. So that no request fails through the text of another one, the
+texts of each request are then asked for by themselves.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 
 import trio
 
+from lakehouse.core.errors import LakehouseError
 from lakehouse.services.embedding.backends import Backend, Outcome
+
+MAY_BE_OF_ONE_TEXT = frozenset({None, "bad_request", "content_policy", "context_overflow", "server_error"})
+"""Classes of failures that one text of a batch may cause: it is refused, or its vector has NaN. An answer that is not
+understood has no class."""
 
 
 class Request:
@@ -173,13 +181,17 @@ class Lane:
             if not self._wanted and not self._running:
                 self._on_idle()
 
-    async def _ask(self, members: list[Wanted]) -> None:
+    async def _ask(self, members: Sequence[Wanted]) -> None:
         self._on_call(len(members))
         try:
             texts = [member.text for member in members]
             outcomes = await self._backend.embed(texts, truncate=self._truncate)
             settled = list(zip(members, outcomes, strict=True))
         except Exception as failure:  # noqa: BLE001  # the requests raise it
+            if len(parts := self._split(members, failure)) > 1:
+                for part in parts:
+                    await self._ask(part)
+                return
             self._finish(members)
             for member in members:
                 member.settle(None, failure)
@@ -188,7 +200,19 @@ class Lane:
         for member, outcome in settled:
             member.settle(outcome)
 
-    def _finish(self, members: list[Wanted]) -> None:
+    def _split(self, members: Sequence[Wanted], failure: Exception) -> Sequence[Sequence[Wanted]]:
+        """The texts of a failed call by the request that brought them, without those that nobody waits for any more."""
+        if not isinstance(failure, LakehouseError) or failure.error_class not in MAY_BE_OF_ONE_TEXT:
+            return ()
+        if failure.status in (503, 504):  # the model itself cannot be reached
+            return ()
+        parts: dict[Request, list[Wanted]] = {}
+        for member in members:
+            if self._wanted.get(member.text) is member:
+                parts.setdefault(member.first, []).append(member)
+        return tuple(parts.values())
+
+    def _finish(self, members: Sequence[Wanted]) -> None:
         for member in members:
             if self._wanted.get(member.text) is member:
                 del self._wanted[member.text]

@@ -61,22 +61,29 @@ class OllamaBackend:
         self._dimension = dimension
 
     async def embed(self, texts: Sequence[str], *, truncate: bool) -> Sequence[Outcome]:
-        """Implements `Backend`. If a text of a batch is too long, each is asked for alone to find it."""
+        """Implements `Backend`. If a text of a batch is too long, each is asked for alone to find it.
+
+        The server does not say which texts it has cut, so it is told to cut only a text that it has refused as a whole.
+        """
         if self._provider not in self._servers.legacy:
             try:
-                return await self._embed_batch(texts, truncate)
+                return await self._embed_batch(texts)
             except LakehouseError as error:
-                if error.error_class == "context_overflow" and not truncate:
-                    if len(texts) == 1:
-                        return [TooLong()]
-                    return [outcome for text in texts for outcome in await self.embed([text], truncate=False)]
+                if error.error_class == "context_overflow":
+                    if len(texts) > 1:
+                        return [outcome for text in texts for outcome in await self.embed([text], truncate=truncate)]
+                    return await self._embed_beginning(texts) if truncate else [TooLong()]
                 if error.error_class != "wrong_endpoint" or self._dimension:
                     raise
         outcomes = await self._embed_each(texts)
         self._servers.legacy.add(self._provider)
         return outcomes
 
-    async def _embed_batch(self, texts: Sequence[str], truncate: bool) -> list[Outcome]:
+    async def _embed_beginning(self, texts: Sequence[str]) -> list[Outcome]:
+        outcomes = await self._embed_batch(texts, truncate=True)
+        return [msgspec.structs.replace(outcome, truncated=True) for outcome in outcomes]
+
+    async def _embed_batch(self, texts: Sequence[str], *, truncate: bool = False) -> list[Embedded]:
         request = EmbedRequest(
             model=self._model, input=list(texts), truncate=truncate, dimensions=self._dimension or None
         )

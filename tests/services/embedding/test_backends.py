@@ -75,6 +75,16 @@ async def test_ollama_does_not_say_which_text_is_too_long_so_each_is_asked_for()
         assert found.cached == 1
 
 
+async def test_a_text_that_ollama_has_cut_is_not_taken_for_a_whole_one() -> None:
+    async with open_doubles() as lake:
+        lake.providers.answers["ollama", "/api/embed"] = ollama_batch
+        found = await lake.embedder.embed(["a", "too long", "b"], model="m", truncate=True)
+        assert found.truncated == [1]
+        assert [call[2]["input"] for call in lake.providers.calls if call[2]["truncate"]] == [["too long"]]
+        with pytest.raises(ErrUnprocessable, match=r"`texts\[0\]` is longer"):
+            await lake.embedder.embed(["too long"], model="m")
+
+
 async def test_an_old_ollama_is_asked_for_one_text_a_call() -> None:
     async with open_doubles() as lake:
         lake.providers.answers["ollama", "/api/embeddings"] = lambda body: {"embedding": vector_of(body["prompt"], 3)}

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnprocessable, ErrUpstream
+from lakehouse.core.errors import ErrBadRequest, ErrTimeout, ErrUnprocessable, ErrUpstream, LakehouseError
 from lakehouse.services.embedding.batching import Lane
 from lakehouse.services.embedding.checks import MAX_TEXTS
 from lakehouse.services.embedding.embedder import TIMEOUT
@@ -136,6 +136,47 @@ async def test_a_failure_is_for_those_who_wait_and_is_not_kept(autojump_clock: t
         assert errors[0].error_class == "model_not_found"
         lake.providers.answers["ollama", "/api/embed"] = ollama_batch
         assert (await lake.embedder.embed(["a"], model="m")).dimension == 4
+
+
+async def test_no_request_fails_through_the_text_of_another(autojump_clock: trio.testing.MockClock) -> None:
+    def answer(document: dict[str, Any]) -> object:
+        if "refused" in document["input"]:
+            raise failure("bad_request", 400)
+        vectors = [[1e39] * 4 if text == "broken" else vector_of(text, 4) for text in document["input"]]
+        return {"embeddings": vectors}
+
+    async with open_doubles(latency=1) as lake:
+        lake.providers.answers["ollama", "/api/embed"] = answer
+        failed: list[str] = []
+
+        async def ask(*texts: str) -> None:
+            try:
+                await lake.embedder.embed(texts, model="m")
+            except LakehouseError:
+                failed.append(texts[0])
+
+        async with trio.open_nursery() as nursery:
+            for texts in (["busy"], ["both"], ["a", "b"], ["refused", "c"], ["d"], ["broken"], ["e"]):
+                nursery.start_soon(ask, *texts)
+        assert sorted(failed) == ["broken", "refused"]
+
+
+async def test_a_provider_that_fails_is_not_asked_again(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_doubles(latency=1) as lake:
+
+        def fail(_: object) -> object:
+            raise failure("overloaded", 529)
+
+        lake.providers.answers["ollama", "/api/embed"] = fail
+
+        async def ask(text: str) -> None:
+            with pytest.raises(ErrUpstream):
+                await lake.embedder.embed([text], model="m")
+
+        async with trio.open_nursery() as nursery:
+            for text in "abcdef":
+                nursery.start_soon(ask, text)
+        assert [len(document["input"]) for _, _, document in lake.providers.calls] == [1, 1, 4]
 
 
 async def test_the_last_to_leave_ends_the_call_at_once(autojump_clock: trio.testing.MockClock) -> None:

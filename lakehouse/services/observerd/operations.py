@@ -18,6 +18,8 @@ MAX_INBOX_FIELD = 256
 
 MAX_SUMMARY = 4_000
 """Characters of a summary and of an error; more are cut, so that the operations in memory have a bound."""
+MAX_NAME = 1_024
+"""Characters of each other text; more are cut, too."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +51,8 @@ OPTIONAL = tuple(
 )
 """The names of the optional fields."""
 
+SUMMARIES = frozenset({"input_summary", "output_summary", "error"})
+
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A message to the inbox."""
@@ -66,11 +70,14 @@ def complete(operation: Operation) -> Operation:
     if not operation.endpoint:
         raise ErrBadRequest("`endpoint` is required and must not be empty", field="endpoint")
     changes: dict[str, object] = {name: msgspec.UNSET for name in OPTIONAL if getattr(operation, name) is None}
-    for name in ("input_summary", "output_summary", "error"):
-        text = getattr(operation, name)
-        if isinstance(text, str) and len(text) > MAX_SUMMARY:
-            changes[name] = text[:MAX_SUMMARY] + "…"
-    changes.update(timestamp=operation.timestamp or _now(), source=operation.source or "mcp")
+    for name in Operation.__struct_fields__:
+        text, most = getattr(operation, name), MAX_SUMMARY if name in SUMMARIES else MAX_NAME
+        if isinstance(text, str) and len(text) > most:
+            changes[name] = text[:most] + "…"
+    if not operation.timestamp:
+        changes["timestamp"] = _now()
+    if not operation.source:
+        changes["source"] = "mcp"
     return msgspec.structs.replace(operation, **changes)
 
 

@@ -114,6 +114,16 @@ async def test_null_is_nothing_and_a_long_summary_is_cut(open_observerd: Opener)
         assert len(second["output_summary"]) == 4_001
 
 
+async def test_no_text_of_an_operation_in_memory_is_long(open_observerd: Opener) -> None:
+    texts = ("endpoint", "timestamp", "staffer_id", "sig_hash", "event_kind", "role", "city", "state")
+    async with open_observerd() as client:
+        await post(client, "event", {**dict.fromkeys(texts, "é" * 100_000), "source": "scenario"})
+        await post(client, "event", {"endpoint": "/x", "source": "s" * 100_000})
+        stats = (await client.get("/stats")).json()
+        assert {len(stats["recent_scenario_ops"][0][name]) for name in texts} == {1_025}
+        assert {len(source) for source in stats["by_source"]} == {len("scenario"), 1_025}
+
+
 async def test_a_message_is_an_operation_without_line_breaks(open_observerd: Opener) -> None:
     async with open_observerd() as client:
         message = {"type": "email", "sender": "a\r\nb", "subject": "s" * 300, "body": "one\ntwo", "priority": "urgent"}

@@ -26,6 +26,9 @@ MAX_TEXT = 8_000
 PLAYBOOKS = "playbook_memory"
 """The index of past queries, which is no corpus to answer from."""
 
+TRACES = "pathway_memory"
+"""The index of pathwayd's traces, which has those that are retired as well."""
+
 T = TypeVar("T")
 
 
@@ -124,7 +127,7 @@ class _Search:
         limit = self._request.limit
         document = {
             "query_text": self._request.question,
-            "corpora": corpora,
+            "corpora": [_choose(name) for name in corpora],
             "k": limit,
             "max_tokens": PASSAGE_TOKENS * limit,
             "partial": self._request.corpora is None,
@@ -172,6 +175,11 @@ class _Search:
             position = self._request.tables.index(table)
             raise ErrNotFound(f"`tables[{position}]`: {error.message}", field=f"tables[{position}]") from error
         return _decode("catalogd", body, _Manifest)
+
+
+def _choose(corpus: str) -> str | dict[str, object]:
+    """The corpus as matrixd has it. Nothing is answered from traces that are retired."""
+    return {"name": corpus, "filter": {"not": {"retired": True}}} if corpus == TRACES else corpus
 
 
 def _make_passage(item: _Found, text: str) -> Passage:

@@ -87,6 +87,20 @@ async def test_passages_come_from_every_corpus_and_from_tables(up: ServiceWithPr
     assert '"incidents.md#1"' in ran.out
 
 
+async def test_nothing_is_answered_from_a_trace_that_is_retired(up: ServiceWithProviders) -> None:
+    question = "Which colour has the door of the lighthouse?"
+    for uid, colour in (("old", "red"), ("new", "green")):
+        trace = {"uid": uid, "content": f"The door of the lighthouse is {colour}."}
+        assert (await up.client.post("/v1/pathway/add", json=trace)).status_code == 200
+    assert (await up.client.post("/v1/pathway/retire", json={"uid": "old"})).status_code == 200
+    searched = {"text": question, "state": "all"}  # which waits for the index
+    assert (await up.client.post("/v1/pathway/search", json=searched)).json()["count"] == 2
+    for fields in ({}, {"corpora": ["pathway_memory"]}):
+        found = (await ask(up, question=question, k=50, **fields))["passages"]
+        traces = [passage["id"] for passage in found if passage["corpus"] == "pathway_memory"]
+        assert traces == ["new"], fields
+
+
 @pytest.mark.extended
 async def test_two_workers_write_search_and_ask_in_the_same_indexes(tmp_path: Path) -> None:
     with scripted_ollama(lambda _: [1.0], "m", answer="It stands in water [1].") as url:

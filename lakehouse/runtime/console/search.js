@@ -192,7 +192,8 @@ function searchLake() {
   const corpora = chosenCorpora();
   if (!corpora.length) { clearSearch("Choose a corpus first."); return; }
   if (!$("search-form").reportValidity()) return;
-  lookUp("/v1/matrix/context", {query_text: $("search-text").value.trim(), corpora, k: FOUND, max_tokens: 100_000}, showSearch);
+  const current = corpora.map(name => name === "pathway_memory" ? {name, filter: {not: {retired: true}}} : name);   // as an ask
+  lookUp("/v1/matrix/context", {query_text: $("search-text").value.trim(), corpora: current, k: FOUND, max_tokens: 100_000}, showSearch);
 }
 
 $("search-form").addEventListener("submit", event => { event.preventDefault(); askLake(); });

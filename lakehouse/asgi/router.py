@@ -145,6 +145,12 @@ class Router:
                     return mount
         return None
 
+    def name_route(self, scope: Scope) -> None:
+        """Record the name of the route of a request that does not get here, because it is refused before."""
+        route, request = self.find(scope["raw_path"]), request_scope.find(scope)
+        if route is not None and request is not None and not request.context.route:
+            request.context.assign_route(route.name)
+
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path: bytes = scope["raw_path"]
         route = self.find(path)

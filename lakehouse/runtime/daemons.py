@@ -118,7 +118,13 @@ async def _open_daemons(
 
     def make(name: str) -> RequestLifetimeMiddleware:
         router = _make_router(name, services.apps[name], HealthEndpoints(checks), ObservabilityEndpoints(telemetry))
-        guarded = AuthMiddleware(router, tokens=checked.tokens, allow=config.auth.allow, origins=origins)
+        guarded = AuthMiddleware(
+            router,
+            tokens=checked.tokens,
+            allow=config.auth.allow,
+            origins=origins,
+            name_route=router.name_route,
+        )
         prefixes = _prefixes_of(name)
 
         def record(context: RequestContext) -> None:

@@ -188,6 +188,7 @@ def _wrap_router(
         trusted=config.gateway.trusted_proxies,
         origins=parts.origins,
         sign_in=sign_in,
+        name_route=router.name_route,
     )
     telemetry = parts.telemetry
     return ListenerApp(

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -177,6 +178,34 @@ async def test_the_sums_of_a_session_are_those_of_its_log_lines() -> None:
     assert sorted(named, key=str) == sorted(
         [("run", None), ("run", "a"), ("codex", "t"), (None, None), ("run", "b"), ("x", None), ("run", None)], key=str
     )
+
+
+async def test_a_request_that_is_refused_has_the_name_of_its_route() -> None:
+    caught = CapturedLog()
+    async with scene(log=caught.log, observe={"log": "json"}) as there:
+        await there.stop("run")
+        for path in ("/v1/storage/get/x", "/nowhere/x", "/v1/ch%61t"):
+            assert (await there.client.get(path, headers=claude("run"))).status_code == 400
+        assert (await there.client.get("/v1/sql/x", headers={b"x-session-id": "é".encode()})).status_code == 400
+        foreign = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors", "origin": "https://elsewhere.example"}
+        assert (await there.client.get("/v1/matrix/x", headers=foreign)).status_code == 403
+        metrics = (await there.client.get("/metrics")).text
+    refused = [row["route"] for row in caught.lines if row.get("status") in (400, 403)]
+    assert refused == ["/v1/storage", "", "/v1/chat", "/v1/sql", "/v1/matrix"]
+    series = 'lakehouse_requests_total{{outcome="answered",route="{}",status="4xx"}} 1.0'
+    assert all(series.format(route) in metrics for route in ("/v1/storage", "/v1/chat", "/v1/sql", "other"))
+
+
+async def test_a_request_without_the_token_has_the_name_of_its_route(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("alice=sk-one\n")
+    caught = CapturedLog()
+    tables: dict[str, Any] = {"observe": {"log": "json"}, "auth": {"token_file": str(tmp_path / "tokens")}}
+    async with scene(log=caught.log, **tables) as there:
+        for path in ("/v1/sql", "/v1/stranger", "/"):
+            answer = await there.client.get(path, headers={"accept": "text/html"})
+            assert answer.status_code == 401
+    refused = [(row["route"], row.get("principal")) for row in caught.lines if row.get("status") == 401]
+    assert refused == [("/v1/sql", None), ("", None), ("/", None)]
 
 
 FORMS: dict[str, Any] = {

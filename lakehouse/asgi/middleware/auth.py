@@ -10,7 +10,7 @@ from lakehouse.asgi.middleware.cross_site import is_cross_site, may_be_browser
 from lakehouse.asgi.middleware.tokens import Tokens
 from lakehouse.asgi.responses import empty_response
 from lakehouse.asgi.types import App, Receive, Scope, Send
-from lakehouse.core.errors import ErrForbidden, ErrUnauthorized
+from lakehouse.core.errors import ErrForbidden, ErrUnauthorized, LakehouseError
 from lakehouse.net.hosts import is_loopback, is_rebindable_host
 from lakehouse.net.networks import Network, Networks
 
@@ -22,6 +22,9 @@ API_KEY_PATHS = (b"/v1/messages", b"/v1/models")
 
 SignIn = Callable[[Scope, Send], Awaitable[bool]]
 """Sends a response to a request without a valid token, in place of the 401. Returns false if it has sent none."""
+
+NameRoute = Callable[[Scope], None]
+"""Records the name of the route of a request that is refused before it has reached the router."""
 
 
 class AuthMiddleware:
@@ -47,10 +50,15 @@ class AuthMiddleware:
         origins: Origins | None = None,
         sign_in: SignIn | None = None,
         principal: str | None = None,
+        name_route: NameRoute | None = None,
     ) -> None:
-        """`principal` is whose requests are that need no token, for the log."""
+        """`principal` is whose requests are that need no token, for the log.
+
+        `name_route` is called for a request that is refused here or by a middleware inside of this one.
+        """
         self._app = app
         self._principal = principal
+        self._name_route = name_route
         self._sign_in = sign_in
         self._tokens = tokens
         self._allow = Networks(allow)
@@ -64,16 +72,18 @@ class AuthMiddleware:
         wait of the request."""
         # The raw path: a path that becomes one of these when it is decoded must not pass as one of them.
         kind = scope["type"]
-        if kind != "lifespan" and not (kind == "http" and scope.get("raw_path") in HEALTH_PATHS):
-            try:
+        try:
+            if kind != "lifespan" and not (kind == "http" and scope.get("raw_path") in HEALTH_PATHS):
                 self._check(scope)
-            except ErrUnauthorized as error:
-                if self._sign_in is None:
-                    raise
-                return _offer_sign_in(self._sign_in, error, scope, send)
-        if PREFLIGHT in scope:
-            return empty_response(204).send_to(send)
-        return self._app(scope, receive, send)
+            if PREFLIGHT in scope:
+                return empty_response(204).send_to(send)
+            return self._app(scope, receive, send)
+        except LakehouseError as error:
+            if self._name_route is not None:
+                self._name_route(scope)
+            if self._sign_in is None or not isinstance(error, ErrUnauthorized):
+                raise
+            return _offer_sign_in(self._sign_in, error, scope, send)
 
     def _check(self, scope: Scope) -> None:
         peer = scope.get("client")

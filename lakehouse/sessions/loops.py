@@ -32,6 +32,11 @@ BASE_ANSWERS = 3
 """Answers before the last N among whose words those of the last N are looked for; two that alternate need two."""
 MAX_LINE = 2_000
 """Characters of a line of a failure that is not compared as it is."""
+MAX_VOLATILE = 150_000
+"""Characters of a history in lines that are not compared as they are, which takes 30 ms of the event loop. Results
+behind them are taken for different ones."""
+SEARCH_SHARE = 8
+"""Characters that are searched for words of failure in the time in which one is compared."""
 MAX_COMPARED = 20_000
 """Characters of an answer that is compared by words."""
 
@@ -88,6 +93,7 @@ class _History:
     def __init__(self, steps: Iterator[AgentStep]) -> None:
         self._steps = steps
         self._read: list[AgentStep] = []
+        self._comparison = _Comparison()
 
     def read(self, count: int) -> Sequence[AgentStep]:
         """The newest steps, fewer than `count` if there are no more."""
@@ -97,7 +103,7 @@ class _History:
     def repeats(self, first: int, second: int) -> bool:
         """Whether two steps by their numbers are the same, and use tools."""
         steps = self.read(second + 1)
-        return len(steps) > second and is_repeated(steps[first], steps[second])
+        return len(steps) > second and self._comparison.is_repeated(steps[first], steps[second])
 
 
 def _find_repeats(history: _History, count: int) -> Violation | None:
@@ -139,22 +145,40 @@ def _find_repeated_words(history: _History, count: int) -> Violation | None:
     return Violation("answers_without_new_words", reason, {"limit": count})
 
 
-def is_repeated(newer: AgentStep, older: AgentStep) -> bool:
-    """Whether a step that uses tools repeats another one."""
-    return (
-        bool(newer.uses)
-        and len(newer.uses) == len(older.uses)
-        and all(map(_is_same_use, newer.uses, older.uses))
-        and newer.inputs == older.inputs
-    )
+class _Comparison:
+    """Compares the steps of one history, for a bounded time."""
 
+    def __init__(self) -> None:
+        self._left = MAX_VOLATILE
 
-def _is_same_use(newer: ToolUse, older: ToolUse) -> bool:
-    return (
-        newer.tool == older.tool
-        and is_same_json(newer.arguments, older.arguments)
-        and _is_same_result(newer.result, older.result)
-    )
+    def is_repeated(self, newer: AgentStep, older: AgentStep) -> bool:
+        """Whether a step that uses tools repeats another one."""
+        return (
+            bool(newer.uses)
+            and len(newer.uses) == len(older.uses)
+            and all(map(self._is_same_use, newer.uses, older.uses))
+            and newer.inputs == older.inputs
+        )
+
+    def _is_same_use(self, newer: ToolUse, older: ToolUse) -> bool:
+        return (
+            newer.tool == older.tool
+            and is_same_json(newer.arguments, older.arguments)
+            and self._is_same_result(newer.result, older.result)
+        )
+
+    def _is_same_result(self, newer: Content, older: Content) -> bool:
+        """Whether two results are equal, those that report a failure but for what differs nevertheless."""
+        if newer == older:
+            return True
+        if not isinstance(newer, str) or not isinstance(older, str):
+            return False
+        lines, others = newer.split("\n"), older.split("\n")
+        if len(lines) != len(others):
+            return False
+        differing = [(line, other) for line, other in zip(lines, others, strict=True) if line != other]
+        self._left -= sum(len(line) + len(other) for line, other in differing) + len(newer) // SEARCH_SHARE
+        return self._left >= 0 and all(_is_same_line(*pair) for pair in differing) and _reports_failure(newer)
 
 
 def is_same_json(newer: str, older: str) -> bool:
@@ -169,32 +193,29 @@ def is_same_json(newer: str, older: str) -> bool:
         return False
 
 
-def _is_same_result(newer: Content, older: Content) -> bool:
-    """Whether two results are equal, those that report a failure but for what differs nevertheless."""
-    if newer == older:
-        return True
-    if not isinstance(newer, str) or not isinstance(older, str):
-        return False
-    lines, others = newer.split("\n"), older.split("\n")
-    if len(lines) != len(others) or not all(map(_is_same_line, lines, others)):
-        return False
-    return _FAILURE.search(newer) is not None and _FAILURE.search(older) is not None
-
-
 def _is_same_line(newer: str, older: str) -> bool:
     """Whether two lines are equal without what differs although a tool fails in the same way."""
-    if newer == older:
-        return True
     if max(len(newer), len(older)) > MAX_LINE:
         return False
     return _VOLATILE.sub("*", newer) == _VOLATILE.sub("*", older)
 
 
-_FAILURE = re.compile(
-    r"error|exception|traceback|fail|fatal|denied|refused|invalid|not found|no such|cannot|unable|timed? ?out"
-    r"|exit (?:code|status):? *[1-9]|(?:status|http)[ :/.0-9]* [45]\d\d\b",
-    re.IGNORECASE,
+_FAILURES = (
+    *("error", "exception", "traceback", "fail", "fatal", "denied", "refused", "invalid", "not found", "no such"),
+    *("cannot", "unable", "timeout", "time out", "timedout", "timed out"),
 )
+_CODES = ("exit ", "status", "http")
+_FAILURE_CODE = re.compile(r"exit (?:code|status):? *[1-9]|(?:status|http)[ :/.0-9]* [45]\d\d\b")
+
+
+def _reports_failure(result: str) -> bool:
+    """Whether a result has a word or a code of failure. One pattern for all takes ten times as long."""
+    text = result.lower()
+    if any(word in text for word in _FAILURES):
+        return True
+    return any(word in text for word in _CODES) and _FAILURE_CODE.search(text) is not None
+
+
 _VOLATILE = re.compile(
     r"\b0x[0-9a-f]+\b"
     r"|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"

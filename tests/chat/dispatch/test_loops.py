@@ -214,6 +214,23 @@ def test_the_end_of_a_long_history_is_read_and_no_more() -> None:
     assert read <= N + 3
 
 
+def fail_at_length(lines: int) -> Callable[[int], Messages]:
+    """A tool whose output ends in a failure, with so many lines that have the time."""
+
+    def make(number: int) -> Messages:
+        output = "".join(f"2026-11-30 01:02:{number:02d} step {line} of the build\n" for line in range(lines))
+        return step(("bash", {"command": "make"}, output + "make: error 2"))
+
+    return make
+
+
+def test_the_time_for_the_comparison_of_outputs_is_bounded() -> None:
+    found = find(repeat(N + 1, fail_at_length(200)))
+    assert found is not None
+    assert found.rule == "same_tool_calls"
+    assert find(repeat(N + 1, fail_at_length(20_000))) is None
+
+
 def test_answers_that_follow_each_other_are_one_turn() -> None:
     both = step(("read", {}, "x"), ("list", {}, "y"))
     apart = [

@@ -9,7 +9,7 @@ A worker that starts reads the files of all others once it serves queries: it kn
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +19,7 @@ from lakehouse.asgi.lazy import LazyApp
 from lakehouse.asgi.middleware.sessions import SESSIONS_PATH
 from lakehouse.asgi.router import Methods, Mount, Route
 from lakehouse.sessions.registry import SessionRegistry
-from lakehouse.sessions.reports import CallReport, SessionReport, merge_reports
+from lakehouse.sessions.reports import AgentReport, CallReport, SessionReport, list_below, merge_reports
 from lakehouse.sessions.stops import Stop
 from lakehouse.telemetry.worker_ipc import WorkerIPC, WorkerReply
 
@@ -68,12 +68,18 @@ class WorkerSessions:
 
     async def stop(self, session_id: str, agent: str = "") -> tuple[Stop, list[CallReport], Replies]:
         """End every call of a session, or of an agent and of those below it, and refuse the next. Returns the calls."""
-        stop = Stop(session=session_id, agent=agent, until=self._registry.clock() + self.stopped_for)
+        below = list_below(await self._list_agents(session_id), agent) if agent else ()
+        stop = Stop(session=session_id, agent=agent, below=below, until=self._registry.clock() + self.stopped_for)
         calls, replies = await self._order(stop)
         logger.info(
             "session %s%s was stopped: %d calls ended", session_id, f", agent {agent}" * bool(agent), len(calls)
         )
         return stop, calls, replies
+
+    async def _list_agents(self, session_id: str) -> Sequence[AgentReport]:
+        """The agents of a session that any worker has seen."""
+        reports, _ = await self.list_reports(session_id)
+        return [agent for report in reports for agent in report.agents]
 
     async def refuse(
         self, session_id: str, reason: str, *, details: dict[str, object], seconds: float | None = None

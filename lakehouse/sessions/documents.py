@@ -12,6 +12,10 @@ from lakehouse.sessions.stops import Stop
 
 Document = dict[str, object]
 
+MAX_DEPTH = 64
+"""Agents above each other in a tree. One that is deeper is shown below the first agent: programs read trees by
+recursion."""
+
 
 def describe_session(report: SessionReport, now: float) -> Document:
     """The summary of one session; `now` is in seconds since 1970."""
@@ -98,13 +102,13 @@ def _describe_agent(
 
 def _reaches_root(agent: AgentReport, agents: Mapping[str, AgentReport]) -> bool:
     """Whether the parents of an agent lead to the first one: those that two processes saw could lead in a circle."""
-    seen: set[str] = set()
-    while agent.id:
-        if agent.id in seen or agent.parent not in agents:
+    for _ in range(MAX_DEPTH):
+        if not agent.id:
+            return True
+        if agent.parent not in agents:
             return False
-        seen.add(agent.id)
         agent = agents[agent.parent]
-    return True
+    return False
 
 
 def _describe_sums(sums: Sums) -> Document:

@@ -114,7 +114,7 @@ class SessionRegistry:
         covered = [
             (request, call)
             for request, call in session.report_in_flight(self.clock(), self._epoch())
-            if not stop.agent or stop.agent in session.list_ancestors(call.agent)
+            if not stop.agent or self._covers(stop, session, request)
         ]
         for request, _ in covered:
             request.stop(stop.make_error(), "stopped")
@@ -166,9 +166,11 @@ class SessionRegistry:
         self._settle()
         for request in session.in_flight.values():
             session.place_agent(request.context.session)
-        agent = session.place_agent(identity)
-        named = (identity.agent, identity.parent_agent)  # which may be too many for the session to know them
-        return self.stops.find(session.id, (*session.list_ancestors(agent), *named))
+        return self.stops.find(session.id, _list_names(session, identity))
+
+    def _covers(self, stop: Stop, session: Session, request: StoppableRequest) -> bool:
+        """Whether a call in flight is one of the agents that an order is about."""
+        return not {stop.agent, *stop.below}.isdisjoint(_list_names(session, request.context.session))
 
     def _report(self, session: Session, *, with_calls: bool) -> SessionReport:
         report = session.report(self.clock(), self._epoch(), with_calls=with_calls)
@@ -177,3 +179,12 @@ class SessionRegistry:
         for agent in report.agents:
             agent.stopped = self.stops.find(session.id, session.list_ancestors(agent.id)) is not None
         return report
+
+
+def _list_names(session: Session, identity: SessionIdentity | None) -> Sequence[str]:
+    """The agent of a call, its parent, and all that are above them as far as the session knows.
+
+    The session may have too many agents to know these two.
+    """
+    named = () if identity is None else (identity.agent, identity.parent_agent)
+    return *session.list_ancestors(session.place_agent(identity)), *named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -119,3 +120,16 @@ def _merge_into(known: SessionReport, report: SessionReport) -> None:
             same.parent = same.parent or agent.parent
             same.stopped = same.stopped or agent.stopped
     known.agents = list(agents.values())
+
+
+def list_below(agents: Iterable[AgentReport], agent: str) -> tuple[str, ...]:
+    """The agents below one of them, directly or not."""
+    children: defaultdict[str, list[str]] = defaultdict(list)
+    for each in agents:
+        children[each.parent].append(each.id)
+    found = {agent: None}
+    for name in (waiting := [agent]):
+        new = [child for child in children[name] if child and child not in found]
+        found.update(dict.fromkeys(new))
+        waiting += new
+    return tuple(found)[1:]

@@ -18,6 +18,7 @@ BY_REQUEST = "it was stopped by DELETE /v1/sessions"
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
     """One order: `session` is refused until `until` (seconds since 1970), or its agent `agent` and those below it.
 
+    `below` are agents that are known to be below it: a process may not have seen through whom.
     `reason` is the end of a sentence about the session, and `details` is for programs; both are shown to clients.
     `ends_calls`: the calls in flight are ended as well.
     """
@@ -25,6 +26,7 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     session: str
     until: float
     agent: str = ""
+    below: tuple[str, ...] = ()
     reason: str = BY_REQUEST
     details: dict[str, object] = {}
     ends_calls: bool = True
@@ -49,7 +51,14 @@ class Stops:
 
     def add(self, stop: Stop) -> None:
         """Put an order in force; one for the same name is replaced, unless it lasts longer."""
-        key = stop.session, stop.agent
+        for agent in (*stop.below, stop.agent):
+            self._put((stop.session, agent), stop)
+        if len(self._stops) > MAX_STOPS:
+            self._forget_expired()
+        while len(self._stops) > MAX_STOPS:
+            self._remove(next(iter(self._stops)))
+
+    def _put(self, key: tuple[str, str], stop: Stop) -> None:
         known = self._stops.get(key)
         if known is not None:
             if known.until >= stop.until:
@@ -57,10 +66,6 @@ class Stops:
             self._remove(key)
         self._stops[key] = stop
         self.sessions[stop.session] += 1
-        if len(self._stops) > MAX_STOPS:
-            self._forget_expired()
-        while len(self._stops) > MAX_STOPS:
-            self._remove(next(iter(self._stops)))
 
     def find(self, session: str, agents: Iterable[str] = ()) -> Stop | None:
         """The order that refuses a session, or one of its agents: an agent and those above it."""
@@ -73,7 +78,8 @@ class Stops:
     def encode(self) -> bytes:
         """The orders in force as JSON, for `restore`."""
         self._forget_expired()
-        return msgspec.json.encode(list(self._stops.values()))
+        orders = {id(stop): stop for stop in self._stops.values()}  # each once, though it is there for several agents
+        return msgspec.json.encode(list(orders.values()))
 
     def restore(self, data: bytes) -> None:
         """Put the orders of `encode` in force. Raises msgspec.DecodeError."""

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import trio
 
 from lakehouse.chat.model.usage import Usage
 from lakehouse.core.context import Outcome, RequestContext
 from lakehouse.core.errors import ErrSessionStopped, LakehouseError
 from lakehouse.core.session_identity import SessionIdentity, make_identity
+from lakehouse.runtime.sessions import WorkerSessions
 from lakehouse.sessions.documents import describe_session, describe_tree
 from lakehouse.sessions.registry import SessionRegistry
 from lakehouse.sessions.reports import AgentReport, SessionReport, Sums, merge_reports
 from lakehouse.sessions.session import KEPT_CALLS, MAX_AGENTS
 from lakehouse.sessions.stops import MAX_STOPS, Stop, Stops
+from lakehouse.telemetry.worker_ipc import WorkerIPC
 
 _NUMBERS = count(1)
 
@@ -238,3 +243,45 @@ def test_reports_of_several_processes_are_one() -> None:
     one = merged[1]
     assert (one.started, one.last_active, one.stopped_until, one.sums.calls, one.sums.cost_usd) == (3, 6, 9, 9, 1.5)
     assert names(describe_tree(one)) == {"a": {}, "b": {}, "lost": {}}  # a and b name each other: neither is above
+
+
+async def test_a_stop_of_an_agent_ends_those_that_another_worker_knows_to_be_below_it(tmp_path: Path) -> None:
+    scenes = [Scene(), Scene()]
+    async with trio.open_nursery() as nursery:
+        workers: list[WorkerSessions] = []
+        for number, scene in enumerate(scenes):
+            ipc = WorkerIPC(tmp_path, number, {})
+            workers.append(WorkerSessions(scene.registry, ipc, stopped_for=60.0))
+            await nursery.start(ipc.serve)
+        above = [scenes[0].begin("r", "a"), scenes[0].begin("r", "b", "a")]
+        below, other = scenes[1].begin("r", "c", "b"), scenes[1].begin("r", "d")
+        with trio.fail_after(10):
+            _, ended, _ = await workers[1].stop("r", "a")
+        nursery.cancel_scope.cancel()
+    assert sorted(call.id for call in ended) == sorted(request.context.id for request in (*above, below))
+    assert [len(request.stopped) for request in (*above, below, other)] == [1, 1, 1, 0]
+    successor = Scene()
+    successor.registry.stops.restore(scenes[1].registry.stops.encode())
+    for scene in (*scenes, successor):
+        for agent, parent in (("c", ""), ("e", "c"), ("b", "")):
+            with pytest.raises(ErrSessionStopped, match="the agent a of the session r"):
+                scene.begin("r", agent, parent)
+        scene.begin("r", "d")
+
+
+def test_an_agent_that_is_one_too_many_can_be_stopped() -> None:
+    scene = Scene()
+    for number in range(MAX_AGENTS):
+        scene.begin("r", f"a{number}")
+    late = scene.begin("r", "late")
+    assert scene.stop("r", "late") == [late.context.id]
+
+
+def test_a_tree_of_several_processes_can_be_encoded_however_deep_it_is() -> None:
+    def report(numbers: range) -> SessionReport:
+        agents = [AgentReport(id=f"a{n}", parent=f"a{n - 1}" if n else "", sums=Sums(calls=1)) for n in numbers]
+        return SessionReport(id="r", principal=None, started=0.0, last_active=0.0, agents=agents)
+
+    (merged,) = merge_reports(report(range(start, start + MAX_AGENTS)) for start in range(0, 2_000, MAX_AGENTS))
+    tree = describe_tree(merged)
+    assert msgspec.json.encode(tree).count(b'"agent":"a') == len(merged.agents)

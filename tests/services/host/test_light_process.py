@@ -1,4 +1,4 @@
-"""What the services process does not import: libraries that only its children use."""
+"""What processes of the services do not import at their start, which would take longer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import sys
 OF_CHILDREN = ("duckdb", "pyiceberg", "pyarrow", "numpy", "numkong", "tantivy", "wordllama", "pypdf", "selectolax")
 
 
+def find_imported(modules: str, *unwanted: str) -> list[str]:
+    """Those of the unwanted modules that an interpreter has after these imports."""
+    code = f"import sys, {modules}\nprint(*sorted(set({unwanted!r}) & set(sys.modules)))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+
 def test_the_services_process_imports_no_library_of_its_children() -> None:
-    code = f"import sys, lakehouse.services.host.process\nprint(*sorted(set({OF_CHILDREN!r}) & set(sys.modules)))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == []
+    assert find_imported("lakehouse.services.host.process", *OF_CHILDREN) == []
+
+
+def test_the_tables_process_imports_pyarrow_no_sooner_than_a_commit_needs_it() -> None:
+    assert find_imported("lakehouse.services.tables.child, pyiceberg.catalog.sql", "pyarrow", "numpy") == []

@@ -369,6 +369,8 @@ async def test_the_header(engine: Engine) -> None:
             "nothing": (b"", {}, Refused(422)),
             "only blank lines": (b"\n\n\r\n", {}, Refused(422)),
             "only a mark": (b"\xef\xbb\xbf", {}, Refused(422)),
+            "NUL in a name": (b"a,b\0\n1,2\n", {}, Refused(422)),
+            "zeros": (bytes(3000), {}, Refused(422)),
             "10,001 columns": (b",".join(b"c%d" % i for i in range(10001)) + b"\n", {}, Refused(413)),
         },
     )

@@ -22,7 +22,6 @@ from lakehouse.services.engines.writer_child.csv.dialect import (
 from lakehouse.services.engines.writer_child.csv.exact import unclosed_quote
 from lakehouse.services.engines.writer_child.csv.records import (
     LINE_BREAK,
-    MAX_FIELDS,
     Field,
     IncompleteRecord,
     RecordParser,
@@ -89,6 +88,8 @@ class LayoutFinder:
         guessed = has_header is None and all(map(is_number_or_date, fields))
         if has_header is False or guessed:
             end = self._position
+        elif any(b"\0" in field.value for field in fields):
+            raise unprocessable(f"line {line}: a name in the header has a NUL: the file is not text", line=line)
         prefix = self._head[:end]
         breaks = count_line_breaks(prefix) + (not prefix.endswith((b"\n", b"\r")) if prefix else 0)
         header = self._head[self._position : end]
@@ -114,7 +115,7 @@ class LayoutFinder:
             raise unprocessable(f"line {line}: text follows a closing quote in the header", line=line) from error
         except TooManyFields as error:
             raise too_large(
-                f"line {self._line} has more than {MAX_FIELDS} columns; a table has at most {MAX_COLUMNS}"
+                f"line {self._line} has more than {MAX_COLUMNS} columns, the most that a table has"
             ) from error
         except IncompleteRecord as error:
             if error.quote is not None:

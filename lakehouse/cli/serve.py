@@ -152,10 +152,14 @@ class _Run:
 
     async def _send_smoke_requests(self, service: Service, question: str) -> None:
         """Print one chat and, with the demonstration data, one query and one search; then stop the service."""
-        if not await smoke_request(self._config, service.urls[0], question):
-            self._status = 1
-        if self._demo:
-            await self._send_smoke_query(service.urls[0])
+
+        async def send() -> None:
+            if not await smoke_request(self._config, service.urls[0], question):
+                self._status = 1
+            if self._demo:
+                await self._send_smoke_query(service.urls[0])
+
+        await run_unless_stopping(send, service.stopping)
         service.stop()
 
     async def _send_smoke_query(self, url: str) -> None:

@@ -32,7 +32,8 @@ async def smoke_request(config: Config, url: str, question: str) -> bool:
         "max_tokens": MAX_TOKENS,
     }
     headers = [(b"content-type", b"application/json"), *authorization(config.auth)]
-    write_output(f"$ curl {url}/v1/chat -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}")
+    token = curl_authorization(config.auth)
+    write_output(f"$ curl {url}/v1/chat{token} -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}")
     service = Upstream(url, name="the service")
     try:
         response = await service.send(UpstreamRequest(b"POST", b"/v1/chat", headers, json.dumps(body).encode()))

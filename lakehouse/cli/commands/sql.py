@@ -15,7 +15,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="print the JSON of the answer")
     form.add_argument("--csv", action="store_true", help="print all rows as CSV, as for an output that is no terminal")
     parser.add_argument("--max-rows", type=int, metavar="N", help="rows at most; on a terminal 200 without it")
-    parser.add_argument("--timeout", metavar="DURATION", help='such as "10s"; it can only shorten [lake] query_timeout')
+    parser.add_argument(
+        "--timeout", metavar="DURATION", help='such as 10 or "500ms"; it can only shorten [lake] query_timeout'
+    )
     parser.add_argument("--engine", metavar="NAME", help="one that is configured; without it that of [queryd] engine")
     parser.add_argument("sql", nargs="*", metavar="SQL", help="one statement; standard input when absent or `-`")
 

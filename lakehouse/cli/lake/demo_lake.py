@@ -87,6 +87,7 @@ async def fill_demo_lake(config: Config, url: str) -> list[str]:
         f"demonstration tables: {tables}; corpus: {CORPUS}",
         f"try:  {curl_command(config, url)}",
         f"and:  {curl_search_command(config, url)}",
+        f"and:  lakehouse sql --lake {shlex.quote(config.lake.path)} 'FROM teams'",
         f"or:   open {url}/#lake or {url}/#search in a browser",
     ]
 

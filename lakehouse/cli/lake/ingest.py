@@ -16,7 +16,7 @@ from lakehouse.cli.lake.client import ErrorResponse, Ingested, LakeClient, decod
 from lakehouse.cli.lake.folders import STDIN, Folder, Upload, plan
 from lakehouse.cli.lake.ingest_documents import FolderUpload, print_document, report_failure
 from lakehouse.cli.lake.parameters import query_parameters
-from lakehouse.cli.lake.progress import UploadProgress, format_size, is_shown
+from lakehouse.cli.lake.progress import UploadProgress, format_count, format_size, is_shown
 from lakehouse.cli.lake.run import run_with_client
 from lakehouse.cli.lake.upload import open_file
 from lakehouse.cli.lake_options import with_lake
@@ -103,8 +103,11 @@ async def _progress(name: str, size: int | None) -> AsyncIterator[UploadProgress
 def _print_answer(file: str, answer: Ingested) -> None:
     added = "" if answer.rows_added == answer.row_count else f" ({answer.rows_added:,} added)"
     sizes = f"{format_size(answer.bytes_in)} stored as {format_size(answer.bytes_stored)}"
-    write_output(f"{answer.name}: {answer.row_count:,} rows{added}, {len(answer.columns)} columns, {sizes}")
+    rows, columns = format_count(answer.row_count, "row"), format_count(len(answer.columns), "column")
+    write_output(f"{answer.name}: {rows}{added}, {columns}, {sizes}")
     shown = replace_undecodable(file)
+    if len(answer.columns) == 1 and file.endswith(".txt"):
+        write_diagnostic(f"{shown} was read as a table of one column: --format text stores it as a document")
     for warning in answer.warnings:
         place = shown if warning.line is None else f"{shown}:{warning.line}"
         column = "" if warning.column is None else f"{warning.column}: "

@@ -12,7 +12,7 @@ from lakehouse.cli.input import replace_undecodable
 from lakehouse.cli.lake.client import ErrorResponse, IngestedDocument, LakeClient, decode_document
 from lakehouse.cli.lake.folders import Folder, Upload
 from lakehouse.cli.lake.parameters import query_parameters
-from lakehouse.cli.lake.progress import FolderProgress, is_shown
+from lakehouse.cli.lake.progress import FolderProgress, format_count, is_shown
 from lakehouse.cli.lake.run import report_error
 from lakehouse.cli.lake.upload import open_file
 from lakehouse.cli.output import write_diagnostic, write_output
@@ -26,9 +26,9 @@ MAX_LISTED = 20
 
 def print_document(file: str, answer: IngestedDocument) -> None:
     """Print the answer to one document."""
-    pages = "" if answer.pages is None else f" from {_count(answer.pages, 'page')}"
+    pages = "" if answer.pages is None else f" from {format_count(answer.pages, 'page')}"
     write_output(
-        f"{answer.corpus}: {_count(answer.passages, 'passage')}{pages} of {answer.source}, "
+        f"{answer.corpus}: {format_count(answer.passages, 'passage')}{pages} of {answer.source}, "
         f"{answer.length:,} in the corpus, embedding model {answer.model}"
     )
     print_warnings(file, answer)
@@ -98,9 +98,9 @@ class FolderUpload:
         if self.answers and not self.arguments.json:
             passages = sum(answer.passages for _, answer in self.answers)
             length = max(answer.length for _, answer in self.answers)
+            found = f"{format_count(passages, 'passage')} of {format_count(len(self.answers), 'file')}"
             write_output(
-                f"{self.folder.name}: {_count(passages, 'passage')} of {_count(len(self.answers), 'file')}, "
-                f"{length:,} in the corpus, embedding model {self.answers[0][1].model}"
+                f"{self.folder.name}: {found}, {length:,} in the corpus, embedding model {self.answers[0][1].model}"
             )
         if not self.folder.uploads:
             write_diagnostic(f"{replace_undecodable(self.folder.path)}: the folder has no documents")
@@ -117,7 +117,3 @@ def report_failure(file: str, error: ErrorResponse | OSError) -> None:
         report_error(error, subject=shown)
     else:
         write_diagnostic(f"{shown}: {error.strerror or error}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -122,6 +122,11 @@ def is_shown() -> bool:
     return sys.stderr.isatty()
 
 
+def format_count(number: int, noun: str) -> str:
+    """A number of things, such as "1 row" and "1,204 rows"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def format_size(number: float) -> str:
     """A number of bytes in its shortest form."""
     for unit in ("B", "kB", "MB", "GB"):

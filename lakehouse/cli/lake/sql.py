@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from functools import partial
 from shutil import get_terminal_size
@@ -39,7 +40,7 @@ async def _run_query(arguments: argparse.Namespace, sql: str, lake: LakeClient) 
     if arguments.engine is not None:
         request["engine"] = arguments.engine
     if arguments.timeout is not None:
-        request["timeout"] = arguments.timeout
+        request["timeout"] = _read_duration(arguments.timeout)
     if arguments.max_rows is not None:
         request["max_rows"] = arguments.max_rows
     try:
@@ -53,6 +54,11 @@ async def _run_query(arguments: argparse.Namespace, sql: str, lake: LakeClient) 
         report_error(error, sql=sql)
         return 1
     return 0
+
+
+def _read_duration(text: str) -> float | str:
+    """A number of seconds as a number; the other forms of a duration are read by the service."""
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text
 
 
 async def _print_csv(lake: LakeClient, request: dict[str, object]) -> None:

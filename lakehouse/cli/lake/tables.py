@@ -11,7 +11,7 @@ from shutil import get_terminal_size
 from lakehouse.cli.configuration import load_configuration
 from lakehouse.cli.input import replace_undecodable
 from lakehouse.cli.lake.client import Column, LakeClient, Table, decode_table, decode_tables
-from lakehouse.cli.lake.progress import format_size
+from lakehouse.cli.lake.progress import format_count, format_size
 from lakehouse.cli.lake.result_table import render_table
 from lakehouse.cli.lake.run import run_with_client
 from lakehouse.cli.lake_options import with_lake
@@ -72,8 +72,8 @@ def _print_list(tables: tuple[Table, ...]) -> None:
 
 
 def _print_one(table: Table) -> None:
-    files = f"{len(table.objects)} file{'' if len(table.objects) == 1 else 's'}"
-    facts = f"{table.row_count:,} rows, {format_size(table.bytes)} in {files}"
+    rows, files = format_count(table.row_count, "row"), format_count(len(table.objects), "file")
+    facts = f"{rows}, {format_size(table.bytes)} in {files}"
     write_output(f"{table.name}: {facts}, snapshot {table.snapshot_id} of {table.updated_at[:19].replace('T', ' ')}")
     write_output("")
     print_table(_SHOWN_COLUMNS, [(column.name, column.type) for column in table.columns])

@@ -41,7 +41,7 @@ def find_problem(name: str) -> str:
     if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME:
         return f"is longer than {MAX_NAME} bytes"
     if not _ALLOWED.fullmatch(name):
-        return f"{name!r} is not valid: letters, digits, `_`, `-`, `.` and `/` are"
+        return f"{name!r} is not valid: it has other characters than letters, digits, `_`, `-`, `.` and `/`"
     segments = name.split("/")
     if "" in segments or "." in segments or ".." in segments:
         return f"{name!r} is not valid: a segment between slashes is not empty, `.` or `..`"

@@ -31,10 +31,10 @@ async def test_sql_prints_csv_into_a_pipe_and_json_when_asked(lake: ScriptedLake
     assert (ran.status, ran.out, ran.err) == (0, "shop,revenue\r\nBerlin,1820.5\r\nLagos,990.0\r\n", "")
     assert json.loads(lake.received[-1]) == {"sql": "FROM sales"}
     ran = await lakehouse(
-        "sql", "--json", "--max-rows", "5", "--timeout", "10s", "-", cwd=tmp_path, stdin="FROM\n sales"
+        "sql", "--json", "--max-rows", "5", "--timeout", "10.5", "-", cwd=tmp_path, stdin="FROM\n sales"
     )
     assert (ran.status, json.loads(ran.out), ran.err) == (0, BY_SHOP, "")
-    assert json.loads(lake.received[-1]) == {"sql": "FROM\n sales", "max_rows": 5, "timeout": "10s"}
+    assert json.loads(lake.received[-1]) == {"sql": "FROM\n sales", "max_rows": 5, "timeout": 10.5}
 
 
 async def test_sql_prints_a_table_on_a_terminal(lake: ScriptedLake, tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def test_the_folder_is_gone_at_the_end() -> None:
 async def test_every_table_is_uploaded_and_the_lines_say_what_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_TOKEN", "sesame")
     async with page_service("sesame") as service:
-        lines = await fill_demo_lake(config(), service.url)
+        here = replace(config(), lake=replace(config().lake, path="/a/lake"))
+        lines = await fill_demo_lake(here, service.url)
         assert sorted(query["name"] for query in service.lake.queries if query) == ["models", "requests", "teams"]
         assert any(demo_tables()["requests"] in body for body in service.lake.received)
         tables = "models (1,204 rows), requests (1,204 rows), teams (1,204 rows)"
@@ -91,6 +92,7 @@ async def test_every_table_is_uploaded_and_the_lines_say_what_to_try(monkeypatch
         made = {"name": "handbook", "model": "default"}
         assert made in [json.loads(body) for body in service.lake.received if body.startswith(b"{")]
         assert lines[2].startswith(f"and:  curl {service.url}/v1/matrix/context -H ")
+        assert lines[3] == "and:  lakehouse sql --lake /a/lake 'FROM teams'"
         found = json.loads(await search_demo_lake(config(), service.url))
         assert [passage["n"] for passage in found["passages"]] == [1, 2]
         assert json.loads(service.lake.received[-1]) == {"query_text": QUESTION, "corpora": ["handbook"], "k": 2}

@@ -34,11 +34,14 @@ BY_SHOP = "SELECT shop, sum(revenue) AS revenue FROM sales GROUP BY shop ORDER B
 
 async def test_a_file_is_a_table_without_any_service(tmp_path: Path) -> None:
     (tmp_path / "sales.csv").write_text(SALES)
-    ran = await lakehouse("ingest", "--lake", "lake", "sales.csv", cwd=tmp_path)
+    (tmp_path / "notes.txt").write_text("Tea is picked by hand.\nIron ore is mined.\n")
+    ran = await lakehouse("ingest", "--lake", "lake", "sales.csv", "notes.txt", cwd=tmp_path)
     assert ran.status == 0, ran.err
-    assert ran.err.startswith("warning: sales.csv:2: zip: ")
-    assert len(ran.err.splitlines()) == 1
-    assert ran.out.startswith("sales: 3 rows, 4 columns, 104 B stored as ")
+    warning, hint = ran.err.splitlines()
+    assert warning.startswith("warning: sales.csv:2: zip: ")
+    assert hint == "notes.txt was read as a table of one column: --format text stores it as a document"
+    assert ran.out.splitlines()[0].startswith("sales: 3 rows, 4 columns, 104 B stored as ")
+    assert ran.out.splitlines()[1].startswith("notes: 1 row, 1 column, 42 B stored as ")
     ran = await lakehouse_on_a_terminal("sql", "--lake", "lake", "FROM sales ORDER BY ALL", cwd=tmp_path)
     assert re.sub(r" in [\d.,]+ ms", "", ran.out).splitlines() == [
         "day         shop     zip      revenue",
@@ -177,6 +180,18 @@ async def test_the_demonstration_asks_itself_a_chat_a_query_and_a_search_and_lea
     found = json.loads(search[search.index("\n") :])
     assert [passage["id"] for passage in found["passages"]] == ["incidents.md#1", "incidents.md#3"]
     assert "door" not in ran.out + ran.err
+    assert list(tmp_path.glob("lakehouse-demo-*")) == []
+
+
+async def test_a_demonstration_that_is_interrupted_ends_without_complaint(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp", reason="the extra `local` is not installed")
+    served = await serve("--demo", "--ask", "Hello", cwd=tmp_path)
+    served.process.send_signal(signal.SIGINT)
+    assert served.process.stderr is not None
+    with trio.fail_after(60):
+        said = b"".join([piece async for piece in served.process.stderr])
+        assert await served.process.wait() == 0
+    assert [line for line in said.splitlines() if not line.startswith(b"{")] == []
     assert list(tmp_path.glob("lakehouse-demo-*")) == []
 
 

@@ -62,11 +62,12 @@ class _Source(NamedTuple):
 OURS, CLAUDE_CODE, CODEX = b"x-session-id", b"x-claude-code-session-id", b"session-id"
 """The headers that name a session. A request without any of them has none from its headers."""
 
-_PARENT = b"x-parent-session-id"
+OUR_AGENT, PARENT = b"x-session-agent-id", b"x-parent-session-id"
+"""Headers that give the value of `OURS` another meaning, or add to it."""
 
 _SOURCES = (
-    _Source(_PARENT, OURS, b""),  # only beside the other one
-    _Source(OURS, b"x-session-agent-id", b"x-session-parent-agent-id"),
+    _Source(PARENT, OURS, b""),  # only beside the other one
+    _Source(OURS, OUR_AGENT, b"x-session-parent-agent-id"),
     _Source(CLAUDE_CODE, b"x-claude-code-agent-id", b"x-claude-code-parent-agent-id"),
     _Source(CODEX, b"thread-id", b""),
 )
@@ -75,7 +76,7 @@ _SOURCES = (
 def read_session_headers(fields: Mapping[bytes, bytes]) -> SessionIdentity | None:
     """The session that headers name, whose names are in lower case. Raises ErrBadRequest naming the header."""
     for session, agent, parent_agent in _SOURCES:
-        if (name := fields.get(session)) is not None and (session != _PARENT or agent in fields):
+        if (name := fields.get(session)) is not None and (session != PARENT or agent in fields):
             try:
                 identity = _read_known(session, name, fields.get(agent), fields.get(parent_agent))
             except _TooLong:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import Protocol
 
 import trio
@@ -22,6 +23,9 @@ MAX_BATCH = 256
 
 MAX_SESSIONS = 1_000
 """Sessions that are kept. One without calls in flight is forgotten for a newer one, the least recently active first."""
+
+
+_get_session: Callable[[RequestContext], SessionIdentity | None] = attrgetter("session")
 
 
 class Limits(Protocol):
@@ -95,14 +99,16 @@ class SessionRegistry:
 
     def leave(self, context: RequestContext) -> None:
         """Note a request that has ended; without effect for one that is no call of a session."""
-        if context.session is None or (session := self._sessions.get(context.session.id)) is None:
+        identity = context.session
+        if identity is None or (session := self._sessions.get(identity.id)) is None:
             return
         if session.in_flight.pop(context, None) is None:
             return
         if self._limits is not None:
             self._limits.end_call(session, context)
-        self._ended.append(context)
-        if len(self._ended) >= MAX_BATCH or context.content is not None:  # which may be large
+        ended = self._ended
+        ended.append(context)
+        if len(ended) >= MAX_BATCH or context.content is not None:  # which may be large
             self._settle()
 
     def stop(self, stop: Stop) -> Sequence[CallReport]:
@@ -132,9 +138,9 @@ class SessionRegistry:
         """Count the calls that have ended."""
         ended, self._ended = self._ended, []
         by_session: defaultdict[str, list[RequestContext]] = defaultdict(list)
-        for context in ended:
-            if context.session is not None:
-                by_session[context.session.id].append(context)
+        for identity, run in groupby(ended, key=_get_session):
+            if identity is not None:
+                by_session[identity.id].extend(run)
         for name, contexts in by_session.items():
             if (session := self._sessions.get(name)) is not None:
                 session.settle(contexts, self._epoch())

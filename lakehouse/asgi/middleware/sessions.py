@@ -6,12 +6,23 @@ from collections.abc import Awaitable, Mapping
 
 from lakehouse.asgi.request_scope import HEADERS_KEY, REQUEST_KEY
 from lakehouse.asgi.types import App, Receive, Scope, Send
-from lakehouse.core.session_identity import CLAUDE_CODE, CODEX, OURS, SessionIdentity, read_session_headers
+from lakehouse.core.session_identity import (
+    CLAUDE_CODE,
+    CODEX,
+    OUR_AGENT,
+    OURS,
+    PARENT,
+    SessionIdentity,
+    read_session_headers,
+)
 from lakehouse.sessions.registry import SessionRegistry
 from lakehouse.sessions.session import StoppableRequest
 
 SESSIONS_PATH = "/v1/sessions"
 """The routes of sessions themselves. A request there is no call of a session: it would end itself with it."""
+
+MAX_KNOWN = 1_000
+"""Names of sessions whose identities are kept, because a run sends the same one with each of its requests."""
 
 _REGISTRY_KEY = "lakehouse.sessions"
 
@@ -28,6 +39,8 @@ class SessionMiddleware:
     def __init__(self, app: App, registry: SessionRegistry) -> None:
         self._app = app
         self._registry = registry
+        self._known: dict[bytes, SessionIdentity] = {}
+        """The identities of requests that name a session by our header alone, by its value."""
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Join one request, and return the application's awaitable for it, as `AuthMiddleware` does."""
@@ -35,11 +48,26 @@ class SessionMiddleware:
             scope[_REGISTRY_KEY] = self._registry
             headers: Headers = scope[HEADERS_KEY]
             if OURS in headers or CLAUDE_CODE in headers or CODEX in headers:
-                identity = read_session_headers(headers)
+                identity = self._identify(headers)
                 if identity is not None and not scope["path"].startswith(SESSIONS_PATH):
                     request: StoppableRequest = scope[REQUEST_KEY]
                     self._registry.join(request, identity)
         return self._app(scope, receive, send)
+
+    def _identify(self, headers: Headers) -> SessionIdentity | None:
+        """`read_session_headers`, with the identities kept that one header names."""
+        name = headers.get(OURS)
+        if name is None or OUR_AGENT in headers or PARENT in headers:
+            return read_session_headers(headers)
+        known = self._known.get(name)
+        if known is not None:
+            return known
+        identity = read_session_headers(headers)
+        if identity is not None:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[name] = identity
+        return identity
 
 
 def join_session(scope: Scope, identity: SessionIdentity | None) -> None:

@@ -135,6 +135,9 @@ def escape_control_chars(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+_MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
+
+
 class Clock:
     """Formats the time of log lines, as ISO 8601 in UTC with milliseconds. The string is cached for a millisecond."""
 
@@ -153,7 +156,7 @@ class Clock:
             if second != self._second:
                 self._second = second
                 self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-            self._text = f"{self._prefix}{rest:03d}Z"
+            self._text = self._prefix + _MILLISECONDS[rest]
         return self._text
 
 

@@ -20,7 +20,7 @@ import trio
 from lakehouse.core.attempts import AttemptRecord
 from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.access_log import Clock, shorten_and_escape
-from lakehouse.telemetry.traffic_ipc import MAX_FRAME, Batch, BatchSender, Rows, encode_frame
+from lakehouse.telemetry.traffic_ipc import MAX_FRAME, Batch, BatchSender, Frame, Rows, encode_frame
 
 REQUESTS, ATTEMPTS, CONTENTS, DROPPED = "requests", "attempts", "contents", "dropped_rows"
 """The names of the tables."""
@@ -104,7 +104,7 @@ class TrafficRecorder:
         self._clock = Clock()
         self._sender = BatchSender(path)
         self._name, self._number = secrets.token_hex(8), 0
-        self._unacknowledged: bytearray | None = None
+        self._unacknowledged: Frame | None = None
 
     def add(self, ended: Sequence[tuple[RequestContext, bytes]], *, epoch: float) -> None:
         """Add the rows of requests that have ended, the oldest first, each with its line of the log.
@@ -180,12 +180,14 @@ class TrafficRecorder:
             self.dropped += 1
             self._unreported += 1
 
-    def _take_batch(self) -> bytearray:
+    def _take_batch(self) -> Frame:
         """Take all rows out of the buffers and encode them."""
         tables = {}
         for table, buffer in self._buffers.items():
             if lines := buffer.lines:
-                tables[table] = Rows(len(lines), buffer.first, buffer.last, b"\n".join(lines) + b"\n")
+                count = len(lines)
+                lines.append(b"")  # for the end of the last line
+                tables[table] = Rows(count, buffer.first, buffer.last, b"\n".join(lines))
                 self._buffers[table] = _Buffer()
         self._requests, self._size = self._buffers[REQUESTS], 0
         if self._unreported:

@@ -1,7 +1,10 @@
 """Batches of rows for the system tables, from a worker to the services process over a Unix socket.
 
-    worker:             Batch ──length in four bytes, msgpack──> serve_batches of the services process
+    worker:             Batch ──length in four bytes, msgpack, lines──> serve_batches of the services process
                         <── one byte, when the batch is durable
+
+The lines, megabytes a second, are no part of the message in msgpack: they go from the worker's memory to the file
+without being copied on the way.
 
 A batch that was not acknowledged is sent again with the same number, and the receiver takes each number of a sender
 once: a connection or a process that ends at any moment neither loses nor doubles rows.
@@ -10,9 +13,10 @@ once: a connection or a process that ends at any moment neither loses nor double
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import trio
@@ -22,7 +26,10 @@ from lakehouse.telemetry.worker_ipc import open_listener
 logger = logging.getLogger("lakehouse.telemetry")
 
 MAX_FRAME = 32 * 1024 * 1024
-"""Bytes of one batch. A worker has at most half as many in its buffer."""
+"""Bytes of the lines of one batch. A worker has at most half as many in its buffer."""
+
+MAX_HEAD = 4096
+"""Bytes of a batch without its lines."""
 
 SEND_TIMEOUT = 10.0
 """Seconds until a batch is acknowledged; then the worker connects again."""
@@ -31,16 +38,16 @@ _ACKNOWLEDGED = b"\x01"
 _LENGTH = 4
 
 
-class Rows(msgspec.Struct, frozen=True, array_like=True):
+class Rows(msgspec.Struct, frozen=True):
     """Rows of one table as lines of JSON; `first` and `last` are their times, in seconds since 1970."""
 
     count: int
     first: float
     last: float
-    lines: bytes
+    lines: bytes | memoryview
 
 
-class Batch(msgspec.Struct, frozen=True, array_like=True):
+class Batch(msgspec.Struct, frozen=True):
     """The rows that a worker sends together, by table. `sender` is unique for each start of a worker."""
 
     sender: str
@@ -48,12 +55,34 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     tables: Mapping[str, Rows]
 
 
-def encode_frame(batch: Batch) -> bytearray:
-    """A batch with its length before it, as `BatchSender.send` takes it."""
-    frame = bytearray(_LENGTH)
-    msgspec.msgpack.Encoder().encode_into(batch, frame, _LENGTH)
-    frame[:_LENGTH] = (len(frame) - _LENGTH).to_bytes(_LENGTH, "big")
-    return frame
+class _RowsHead(msgspec.Struct, frozen=True, array_like=True):
+    """`Rows` without its lines; `size` are their bytes."""
+
+    count: int
+    first: float
+    last: float
+    size: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Head(msgspec.Struct, frozen=True, array_like=True):
+    """What is sent before the lines, which follow in the order of the tables."""
+
+    sender: str
+    number: int
+    tables: dict[str, _RowsHead]
+
+
+Frame = Sequence[bytes | memoryview]
+"""A batch in pieces, as `BatchSender.send` takes it."""
+
+
+def encode_frame(batch: Batch) -> Frame:
+    """A batch as it is sent."""
+    tables = {
+        name: _RowsHead(rows.count, rows.first, rows.last, len(rows.lines)) for name, rows in batch.tables.items()
+    }
+    head = msgspec.msgpack.encode(_Head(batch.sender, batch.number, tables))
+    return (len(head).to_bytes(_LENGTH, "big") + head, *(rows.lines for rows in batch.tables.values()))
 
 
 AppendBatch = Callable[[Batch], Awaitable[bool]]
@@ -67,13 +96,14 @@ class BatchSender:
         self._path = path
         self._stream: trio.SocketStream | None = None
 
-    async def send(self, frame: bytearray) -> bool:
+    async def send(self, frame: Frame) -> bool:
         """Send a frame. Returns whether its batch is durable; False if no process listens."""
         try:
             with trio.move_on_after(SEND_TIMEOUT):
                 if self._stream is None:
                     self._stream = await trio.open_unix_socket(str(self._path))
-                await self._stream.send_all(frame)
+                for piece in frame:
+                    await self._stream.send_all(piece)
                 if await self._stream.receive_some(1) == _ACKNOWLEDGED:
                     return True
         except (OSError, trio.BrokenResourceError):  # the process does not run, or has ended
@@ -105,25 +135,39 @@ async def serve_batches(
 
 async def _receive_batches(append: AppendBatch, stream: trio.SocketStream) -> None:
     try:
-        while (frame := await _read_frame(stream)) is not None:
-            if not await append(msgspec.msgpack.decode(frame, type=Batch)):
+        while (batch := await _read_batch(stream)) is not None:
+            if not await append(batch):
                 return  # the worker connects again, and sends the batch again
             await stream.send_all(_ACKNOWLEDGED)
-    except (trio.BrokenResourceError, msgspec.DecodeError) as error:
+    except (OSError, trio.BrokenResourceError, msgspec.DecodeError) as error:
         logger.debug("the connection of a worker has ended: %s", error)
 
 
-async def _read_frame(stream: trio.SocketStream) -> memoryview | None:
+async def _read_batch(stream: trio.SocketStream) -> Batch | None:
     """The next batch, None at the end of the connection and for one that is too long."""
-    received = bytearray()
-    wanted = _LENGTH
-    while len(received) < wanted:
-        data = await stream.receive_some(2**18)
-        if not data:
+    length = await _read_exactly(stream, _LENGTH)
+    size = 0 if length is None else int.from_bytes(length, "big")
+    encoded = await _read_exactly(stream, size) if 0 < size <= MAX_HEAD else None
+    if encoded is None:
+        return None
+    head = msgspec.msgpack.decode(encoded, type=_Head)
+    size = sum(rows.size for rows in head.tables.values())
+    lines = await _read_exactly(stream, size) if size <= MAX_FRAME else None
+    if lines is None:
+        return None
+    tables = {}
+    for name, rows in head.tables.items():
+        tables[name] = Rows(rows.count, rows.first, rows.last, lines[: rows.size])
+        lines = lines[rows.size :]
+    return Batch(head.sender, head.number, tables)
+
+
+async def _read_exactly(stream: trio.SocketStream, size: int) -> memoryview | None:
+    """So many bytes, None if the connection ends before."""
+    received = rest = memoryview(bytearray(size))
+    while rest:
+        count = await stream.socket.recv_into(rest)
+        if not count:
             return None
-        received += data
-        if wanted == _LENGTH and len(received) >= _LENGTH:
-            wanted += int.from_bytes(received[:_LENGTH], "big")
-            if wanted > MAX_FRAME:
-                return None
-    return memoryview(received)[_LENGTH:wanted]
+        rest = rest[count:]
+    return received

@@ -30,7 +30,7 @@ class GrowingFile:
             self.close()
             raise
 
-    def append(self, lines: bytes) -> int:
+    def append(self, lines: bytes | memoryview) -> int:
         """Write lines behind the others, on the disk at return. Returns the size with them. Raises OSError."""
         rest = memoryview(lines)
         while rest:

@@ -1,28 +1,43 @@
-"""What accounting costs: the CPU time of a request that names its session, and with the system tables on."""
+"""What accounting costs: the CPU time of a request that names its session, and with the system tables on.
+
+The variants take turns of a second in one process, in an order of chance, and each turn is compared with that of the
+same round without accounting: what other programs do to the machine meets all of a round. The work of other processes,
+which store the rows and make segments of them, comes in bursts, so all of it is divided by all requests with tables.
+"""
 
 from __future__ import annotations
 
+import json
+import random
 import shutil
+import signal
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from statistics import mean
 from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
 
 from tools.bench.gateways import Lakehouse
 from tools.bench.load import Target
-from tools.bench.peer import PORT, Peer
+from tools.bench.peer import JSON, PORT, Peer
 from tools.bench.process import Running
 
 if TYPE_CHECKING:
     from tools.bench.measure import Bench
 
 CONNECTIONS = 16
-TURN = 2.0
-"""Seconds for which a variant has the load, before the next one has it."""
-
-SETTLED_AFTER = 1.5
-"""Seconds after which the last rows of a turn are stored."""
+STARTS = 3
+"""Of the service, for each kind of request."""
+TURN = 1.0
+"""Seconds of load."""
+FLUSHED_AFTER = 1.2
+"""Seconds after a turn with the tables when its last rows have been sent: that is part of its cost."""
+WARM_REQUESTS = 30_000
+"""Enough rows for a segment: the engine that writes it is started once, not for each."""
+SAMPLES = 2000
+"""Of the bootstrap."""
 
 SESSION = "x-session-id: 6f1c1f0e-1f39-4a53-9a3c-3f1d8a0b7c11"
 OTHER_HEADER = "x-sessiom-id: 6f1c1f0e-1f39-4a53-9a3c-3f1d8a0b7c11"
@@ -44,73 +59,100 @@ VARIANTS: Mapping[str, Variant] = {
     "tables": Variant(tables=True),
     "both": Variant(tables=True, header=SESSION),
 }
-"""Two starts of one service differ by up to a twentieth, so variants of one configuration share a service."""
+
+Round = Mapping[str, float]
+"""Microseconds of CPU time of a request in the process that serves it, by variant, of turns one after the other."""
 
 
-@dataclass(kw_only=True)
-class _Load:
-    """The requests of a variant, and the CPU time that its service took for them."""
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of one start: the rounds, and microseconds of CPU time in other processes for a request with the tables."""
 
-    running: Running
-    target: Target
-    seconds: float = 0.0
-    requests: int = 0
-
-    def add_turn(self, bench: Bench) -> None:
-        """Send requests for one turn, and wait until nothing is left to do for them."""
-        before = self.running.cpu_seconds()
-        self.requests += bench.rate(self.target, CONNECTIONS, seconds=TURN).requests
-        time.sleep(SETTLED_AFTER)
-        self.seconds += self.running.cpu_seconds() - before
-
-    def cost(self) -> float:
-        """Microseconds of CPU time for one request, in all processes."""
-        return self.seconds / self.requests * 1e6
+    rounds: Sequence[Round]
+    others: float
 
 
 def accounting(bench: Bench, peer: type[Peer]) -> Mapping[str, float]:
-    """The CPU time of relayed GETs and of whole chats in each variant, in per cent of `none`."""
+    """The CPU time of relayed GETs and of whole chats in each variant, in per cent of `none`, and intervals of 95 %."""
     if not issubclass(peer, Lakehouse):
         return {}
     figures: dict[str, float] = {}
     for kind in ("get", "chat"):
-        costs = _measure_kind(bench, peer, kind)
-        none = costs.pop("none")
-        figures[f"accounting_{kind}_cpu"] = none
-        figures |= {f"accounting_{kind}_{name}": cost / none * 100 for name, cost in costs.items()}
+        costs = [_measure_start(bench, peer, kind) for _ in range(STARTS)]
+        rounds = [one for cost in costs for one in cost.rounds]
+        others = mean(cost.others for cost in costs)
+        figures[f"accounting_{kind}_cpu"] = mean(one["none"] for one in rounds)
+        figures[f"accounting_{kind}_others"] = others
+        for name in VARIANTS.keys() - {"none"}:
+            further = others if VARIANTS[name].tables else 0.0
+            low, middle, high = _compare(rounds, name, further)
+            prefix = f"accounting_{kind}_{name}"
+            figures |= {prefix: middle, f"{prefix}_low": low, f"{prefix}_high": high}
     return figures
 
 
-def _measure_kind(bench: Bench, peer: type[Lakehouse], kind: str) -> dict[str, float]:
-    """The cost of a request in each variant. They have the load in turns, each round begins with another."""
-    with ExitStack() as stack:
-        gateways = {tables: _make_gateway(bench, peer, tables=tables) for tables in (False, True)}
-        running = {
-            tables: stack.enter_context(gateway.start(cores=bench.gateway_cores))
-            for tables, gateway in gateways.items()
-        }
-        loads: dict[str, _Load] = {}
-        for name, variant in VARIANTS.items():
-            gateway = gateways[variant.tables]
-            target = gateway.get() if kind == "get" else gateway.chat("whole")
-            target = replace(target, headers=[*target.headers, *filter(None, [variant.header])])
-            loads[name] = _Load(running=running[variant.tables], target=target)
-            bench.warm(target)
-        turns = list(loads.values())
-        for _ in range(bench.tries // 2):
-            for load in turns:
-                load.add_turn(bench)
-            turns.append(turns.pop(0))
-        return {name: load.cost() for name, load in loads.items()}
-
-
-def _make_gateway(bench: Bench, peer: type[Lakehouse], *, tables: bool) -> Lakehouse:
-    directory = bench.directory / "accounting" / f"tables-{tables}".lower()
+def _measure_start(bench: Bench, peer: type[Lakehouse], kind: str) -> Cost:
+    """Start the service, and give its variants the load in rounds."""
+    directory = bench.directory / "accounting"
     shutil.rmtree(directory, ignore_errors=True)
-    options = f"""
-        [lake]
-        path = "{directory}/lake"
-        start = "eager"
-        [observe.system_tables]
-        enabled = {str(tables).lower()}"""
-    return peer(directory, port=PORT + 1 + tables, options=options)
+    options = f'[lake]\npath = "{directory}/lake"\nstart = "eager"'
+    gateway = peer(directory, port=PORT + 1, options=options, module="tools.bench.switched")
+    target = gateway.get() if kind == "get" else gateway.chat("whole")
+    with gateway.start(cores=bench.gateway_cores) as running:
+        warm = 0
+        while warm < WARM_REQUESTS:
+            warm += bench.rate(target, CONNECTIONS, seconds=TURN).requests
+        _make_segments(gateway)
+        before, requests, rounds = running.cpu_seconds() - running.own_cpu_seconds(), 0, []
+        for _ in range(bench.tries):
+            costs = {}
+            for name in random.sample(sorted(VARIANTS), len(VARIANTS)):
+                variant = VARIANTS[name]
+                headers = [*target.headers, *filter(None, [variant.header])]
+                costs[name], count = _take_turn(bench, running, replace(target, headers=headers), tables=variant.tables)
+                requests += count * variant.tables
+            rounds.append(costs)
+        _make_segments(gateway)
+        spent = running.cpu_seconds() - running.own_cpu_seconds() - before
+        return Cost(rounds=rounds, others=spent / requests * 1e6)
+
+
+def _take_turn(bench: Bench, running: Running, target: Target, *, tables: bool) -> tuple[float, int]:
+    """Send requests for one turn. Returns microseconds of CPU time for one, and their number."""
+    with _recording(running, tables=tables):
+        before = running.own_cpu_seconds()
+        requests = bench.rate(target, CONNECTIONS, seconds=TURN).requests
+        time.sleep(FLUSHED_AFTER if tables else 0.1)
+        return (running.own_cpu_seconds() - before) / requests * 1e6, requests
+
+
+@contextmanager
+def _recording(running: Running, *, tables: bool) -> Iterator[None]:
+    """Record requests in the system tables for the block, or not."""
+    running.process.send_signal(signal.SIGUSR1 if tables else signal.SIGUSR2)
+    time.sleep(0.1)
+    yield
+
+
+def _make_segments(gateway: Lakehouse) -> None:
+    """Read the system tables, for which rows become segments that are too many otherwise."""
+    for table in ("requests", "attempts"):
+        body = json.dumps({"sql": f"SELECT count(*) FROM lakehouse.{table}"}).encode()
+        headers = dict(header.split(": ", 1) for header in (gateway.TOKEN, JSON))
+        request = Request(f"http://127.0.0.1:{gateway.port}/v1/sql", body, headers)
+        with urlopen(request, timeout=60) as answer:
+            answer.read()
+
+
+def _compare(rounds: Sequence[Round], name: str, further: float) -> tuple[float, float, float]:
+    """The cost of a variant, with `further` microseconds, in per cent of `none`: the trimmed mean over the rounds, and
+    the interval in which 95 % of the means of rounds drawn by chance are."""
+    ratios = [(one[name] + further) / one["none"] * 100 for one in rounds]
+    means = sorted(_trimmed_mean(random.choices(ratios, k=len(ratios))) for _ in range(SAMPLES))
+    return means[SAMPLES // 40], _trimmed_mean(ratios), means[-SAMPLES // 40]
+
+
+def _trimmed_mean(values: Sequence[float]) -> float:
+    """The mean of the middle four fifths."""
+    cut = len(values) // 10
+    return mean(sorted(values)[cut : len(values) - cut])

@@ -38,10 +38,11 @@ class Lakehouse(Peer):
         workers: int = 1,
         tiers: int = 0,
         options: str = "",
+        module: str = "lakehouse",
     ) -> None:
-        """`options` are more of the configuration, as TOML."""
+        """`options` are more of the configuration, as TOML; `module` is the program."""
         super().__init__(directory, upstream=upstream, port=port)
-        self.workers, self.tiers, self.options = workers, tiers, options
+        self.workers, self.tiers, self.options, self.module = workers, tiers, options, module
 
     def write_configuration(self) -> Path:
         """Write the configuration, and return its path."""
@@ -69,7 +70,7 @@ class Lakehouse(Peer):
 
     def start(self, *, cores: str) -> Running:
         config = self.write_configuration()
-        command = [sys.executable, "-m", "lakehouse", "serve", "-c", str(config), "--bind", f"127.0.0.1:{self.port}"]
+        command = [sys.executable, "-m", self.module, "serve", "-c", str(config), "--bind", f"127.0.0.1:{self.port}"]
         keys = dict.fromkeys(KEYS, "bench")
         return self.up([*command, "--workers", str(self.workers)], cores=cores, env=keys)
 

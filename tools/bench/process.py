@@ -89,6 +89,10 @@ class Running:
         """User and system time used so far, of all its processes."""
         return sum(map(_cpu_seconds, self.pids()))
 
+    def own_cpu_seconds(self) -> float:
+        """The same without its children."""
+        return _cpu_seconds(self.process.pid)
+
     def resident_bytes(self) -> int:
         """Memory in use, of all its processes; shared pages count once for each."""
         return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE for pid in self.pids())

@@ -158,20 +158,22 @@ TABLES: Sequence[Table] = (
             "providers": "with 1,000 providers",
         },
     ),
-    Table(
-        title="Accounting: CPU of a request in per cent of that without",
-        note="header: another one in place of the session's, of the same size; tables: the system tables",
-        columns={
-            f"accounting_{kind}_{figure}": f"{kind}: {title}"
-            for kind in ("get", "chat")
-            for figure, title in (
-                ("cpu", "CPU us"),
-                ("header", "header"),
-                ("session", "session"),
-                ("tables", "tables"),
-                ("both", "both"),
-            )
-        },
+    *(
+        Table(
+            title=f"Accounting: CPU of a {title} in per cent of that without, and intervals of 95 %",
+            note="header: another one of the same size in place of the session's; tables: the system tables; "
+            "other processes: CPU for one row until it is in a segment, which is in tables and both as well",
+            columns={
+                f"accounting_{kind}_cpu": "CPU us",
+                f"accounting_{kind}_others": "other processes us",
+                **{
+                    f"accounting_{kind}_{variant}{bound}": f"{variant}{said}"
+                    for variant in ("header", "session", "tables", "both")
+                    for bound, said in (("", ""), ("_low", " from"), ("_high", " to"))
+                },
+            },
+        )
+        for kind, title in (("get", "relayed GET"), ("chat", "whole chat"))
     ),
     Table(
         title="Two workers on both cores, one of which the load shares",
@@ -236,7 +238,9 @@ def _table(table: Table, medians: Mapping[str, Mapping[str, float]]) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _failures(results: Results) -> str:

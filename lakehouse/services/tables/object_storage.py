@@ -24,6 +24,7 @@ CONNECT_TIMEOUT, REQUEST_TIMEOUT = "3", "10"
 DELETED_AT_ONCE = 500
 OWNER = f"{STATE}catalog"
 """The object that names the catalog of a warehouse."""
+DENIED = "AWS Error ACCESS_DENIED"
 
 
 class ObjectStorage:
@@ -109,12 +110,21 @@ class ObjectStorage:
                 yield found.path.removeprefix(root), found.mtime_ns / 1_000_000
 
     def check_owner(self) -> None:
-        """Raise CallError if the files below the prefix are those of another catalog: this one does not name them.
+        """Raise CallError if the files below the prefix may be those of another catalog: this one does not name them.
 
         The first sweep records the catalog in the bucket.
         """
-        io, owner = self.open_io(), f"{self._settings.catalog} {self._settings.catalog_name}"
-        mark = self.locate(OWNER)
+        try:
+            self._check_mark(f"{self._settings.catalog} {self._settings.catalog_name}")
+        except OSError as error:
+            if DENIED not in str(error) or self._settings.catalog.startswith("postgresql://"):
+                raise
+            # Buckets that take only the tables of their own REST catalog do so. Their servers delete unused files.
+            reason = f"{self._root} refuses the object {OWNER}, which says whose they are"
+            raise CallError("unprocessable", reason) from None
+
+    def _check_mark(self, owner: str) -> None:
+        io, mark = self.open_io(), self.locate(OWNER)
         if io.new_input(mark).exists():
             with io.new_input(mark).open() as file:
                 found = file.read().decode("utf-8", "replace")

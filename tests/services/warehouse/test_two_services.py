@@ -150,3 +150,17 @@ async def test_files_of_a_dropped_table_are_deleted_in_the_bucket(both: Both) ->
     await both[0].call("catalogd", "DELETE", "/catalog/tables/t")
     await both[0].call("catalogd", "POST", "/catalog/expire", b'{"older_than": "0s"}')
     assert await list_keys() == []
+
+
+async def test_a_bucket_of_tables_alone_is_expired_without_a_sweep(
+    tmp_path: Path, rest_table: Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It takes no object that would name its catalog: what no table uses may be another's, and is left to its server."""
+    async with open_service(tmp_path / "one", rest_table) as service:
+        await service.ingest("t", "1,a")
+        await service.ingest("t", "2,b", "&mode=append")
+        await service.call("catalogd", "POST", "/catalog/tables/t/optimize")
+        expired = await service.call("catalogd", "POST", "/catalog/expire", b'{"older_than": "0s"}')
+        assert (expired["snapshots"], expired["files"] > 0) == (2, True)
+        assert "refuses the object _lakehouse/catalog" in caplog.text
+        assert await service.sql("SELECT id FROM t ORDER BY id") == [[1], [2]]

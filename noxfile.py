@@ -157,17 +157,16 @@ def scaleout(session: nox.Session) -> None:
     session.install("--no-deps", CHROMA)
     env = {**ENVIRONMENT, "LAKEHOUSE_SPARK_JARS": jars}
     tests = (
-        "tests/services/warehouse/test_spark_beside_services.py",  # one process begins with the longest tests
-        "tests/services/promotion",
-        "tests/services/warehouse",
-        "tests/services/tables/test_object_storage.py",
-        "tests/services/postgres",
-        "tests/services/pathwayd",
+        "tests/services/pathwayd",  # while one process has Spark, the other begins with what needs little memory
         "tests/services/observerd",
         "tests/services/storaged",
-        "tests/services/conformance",
+        "tests/services/postgres",
         "tests/services/vector_stores",
         "tests/services/retrieval",
+        "tests/services/conformance",
+        "tests/services/warehouse",
+        "tests/services/tables/test_object_storage.py",
+        "tests/services/promotion",
     )
     on_servers = "(qdrant and retrieval) or ((qdrant or chroma) and (vectord or matrixd)) or vector_stores"
     chosen = f"warehouse or bucket or object_storage or postgres or promotion or pgvector or {on_servers}"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from tests.services.engine_servers import EngineServers
 from tests.services.real_servers import skip_without
 from tools.kit.scaleout import configure_rest_catalog, configure_warehouse, find_missing, find_missing_clients
 from tools.kit.scaleout.addresses import ServerAddresses, read_addresses
@@ -15,6 +18,8 @@ from tools.kit.scaleout.sail import Sail, find_missing_sail, open_sail
 from tools.kit.scaleout.spark import Spark, find_missing_spark, open_spark, warm_up
 from tools.kit.scaleout.trino import Trino, find_missing_trino, open_trino
 from tools.kit.scaleout.vector_servers import VectorServer, find_missing_stores, open_chroma, open_qdrant
+
+ENGINES = pytest.StashKey[EngineServers]()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -77,15 +82,48 @@ def chroma(tmp_path_factory: pytest.TempPathFactory, addresses: ServerAddresses)
         yield server.address
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several processes one begins with Spark, whose tests take longest and most memory."""
+    if getattr(config.option, "loadgroup", False):
+        from tests.services.server_groups import find_place  # here: as above
+
+        items.sort(key=lambda item: find_place(item.nodeid))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After the last test of a group, its servers make room for others."""
+    if ENGINES in item.config.stash and getattr(item.config.option, "loadgroup", False):
+        from tests.services.server_groups import find_group  # here: as above
+
+        if nextitem is None or find_group(nextitem.nodeid) != find_group(item.nodeid):
+            item.config.stash[ENGINES].close()
+
+
 @pytest.fixture(scope="session")
+def engine_servers(pytestconfig: pytest.Config) -> Iterator[EngineServers]:
+    """Servers that may be ended before the tests."""
+    servers = pytestconfig.stash.setdefault(ENGINES, EngineServers())
+    yield servers
+    servers.close()
+
+
+@pytest.fixture(scope="module")
 def spark(
-    tmp_path_factory: pytest.TempPathFactory, object_storage: ObjectStorage, postgres: Postgres
-) -> Iterator[Spark]:
+    engine_servers: EngineServers,
+    tmp_path_factory: pytest.TempPathFactory,
+    object_storage: ObjectStorage,
+    postgres: Postgres,
+) -> Spark:
     """Spark over a lake on S3 and PostgreSQL."""
     skip_without([*find_missing_clients(), *find_missing_spark()])
-    folder = tmp_path_factory.mktemp("servers")
-    lake = configure_warehouse(folder, object_storage, postgres)
-    with open_spark(folder / "spark", lake, object_storage) as server:
+    return engine_servers.spark.get(_open_spark(tmp_path_factory.mktemp("servers"), object_storage, postgres))
+
+
+@contextmanager
+def _open_spark(folder: Path, storage: ObjectStorage, postgres: Postgres) -> Iterator[Spark]:
+    with open_spark(folder / "spark", configure_warehouse(folder, storage, postgres), storage) as server:
         warm_up(server)
         yield server
 
@@ -108,21 +146,27 @@ def rest_lake(tmp_path_factory: pytest.TempPathFactory, object_storage: ObjectSt
     return configure_rest_catalog(tmp_path_factory.mktemp("rest"), object_storage)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sail(
-    tmp_path_factory: pytest.TempPathFactory, object_storage: ObjectStorage, rest_lake: dict[str, object]
-) -> Iterator[Sail]:
+    engine_servers: EngineServers,
+    tmp_path_factory: pytest.TempPathFactory,
+    object_storage: ObjectStorage,
+    rest_lake: dict[str, object],
+) -> Sail:
     """Sail with Spark Connect."""
     skip_without([*find_missing_clients(), *find_missing_sail()])
-    with open_sail(tmp_path_factory.mktemp("servers") / "sail", "spark", rest_lake, object_storage) as server:
-        yield server
+    folder = tmp_path_factory.mktemp("servers")
+    return engine_servers.sail.get(open_sail(folder / "sail", "spark", rest_lake, object_storage))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def flight_sql(
-    tmp_path_factory: pytest.TempPathFactory, object_storage: ObjectStorage, rest_lake: dict[str, object]
-) -> Iterator[Sail]:
+    engine_servers: EngineServers,
+    tmp_path_factory: pytest.TempPathFactory,
+    object_storage: ObjectStorage,
+    rest_lake: dict[str, object],
+) -> Sail:
     """Sail with Flight SQL."""
     skip_without([*find_missing_clients(), *find_missing_sail()])
-    with open_sail(tmp_path_factory.mktemp("servers") / "flight", "flight", rest_lake, object_storage) as server:
-        yield server
+    folder = tmp_path_factory.mktemp("servers")
+    return engine_servers.flight_sql.get(open_sail(folder / "flight", "flight", rest_lake, object_storage))

@@ -23,6 +23,13 @@ def find_group(test: str) -> str:
     return test.partition("::")[0]
 
 
+def find_place(test: str) -> int:
+    """The place of a test in the order of all: the largest one first, while the other processes have small ones."""
+    if "test_spark_beside" in test:
+        return 0
+    return 1 if find_group(test) == "spark" else 2
+
+
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Gives each group to one process, in the order in which the tests were collected."""
 

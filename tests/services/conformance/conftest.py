@@ -19,6 +19,7 @@ from tests.services.conformance.lakes import (
     wait_for_service,
 )
 from tests.services.conformance.service_cases import SERVICE_CASES
+from tests.services.engine_servers import EngineServers
 from tools.kit.matrices import EVERYTHING
 from tools.kit.scaleout import configure_warehouse, find_missing
 from tools.kit.scaleout.vector_servers import VectorServer, configure_store, find_missing_stores
@@ -37,7 +38,9 @@ CELLS = [
 
 
 @pytest.fixture(scope="session")
-def lakes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Lake]]:
+def lakes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, engine_servers: EngineServers
+) -> Iterator[Callable[[str], Lake]]:
     """The lakes by name, started when they are asked for."""
     opened: dict[str, Lake] = {}
     with ExitStack() as stack:
@@ -58,12 +61,16 @@ def lakes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                     opened[name] = stack.enter_context(open_embedded(folder, {**tables, **shared}))
                 elif name in ("qdrant", "chroma"):
                     server: VectorServer = request.getfixturevalue(name)
-                    found = open_embedded(folder, {**tables, **configure_store(folder, server)})
-                    opened[name] = stack.enter_context(found)
+                    stores = configure_store(folder, server)
+                    opened[name] = stack.enter_context(open_embedded(folder, {**tables, **stores}))
                     opened[name].exact = name == "qdrant"
                 else:
                     opener = {"embedded": open_embedded, "daemons": open_daemons}[name]
                     opened[name] = stack.enter_context(opener(folder, tables))
+                if name in MISSING:
+                    found = opened[name]
+                    assert isinstance(found, Embedded)
+                    engine_servers.lakes.callback(found.stack.close)
             return opened[name]
 
         yield find

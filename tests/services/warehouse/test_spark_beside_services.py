@@ -27,6 +27,7 @@ EXPIRY_TURNS = 4
 COUNT = f"SELECT count(*) AS rows, count(DISTINCT id) AS ids, sum(id) AS total FROM {TABLE}"
 COMPACT = f"CALL lake.system.rewrite_data_files(table => 'lake.main.{TABLE}', options => map('min-input-files', '5'))"
 EXPIRE = f"CALL lake.system.expire_snapshots(table => 'lake.main.{TABLE}', older_than => now(), retain_last => 20)"
+GONE = ("NoSuchKey", "Status Code: 404")
 REWRITE_MANIFESTS = f"CALL lake.system.rewrite_manifests(table => 'lake.main.{TABLE}')"
 """Spark refuses this one where a writer has merged manifests meanwhile, as those of the services do."""
 
@@ -112,7 +113,7 @@ def work_in_spark(spark: Spark, journal: Journal) -> None:
                 try:
                     expire(session, journal)
                 except CallError as error:  # a service expires as well: files that Spark was about to look at are gone
-                    if "NoSuchKey" not in error.failure.message:
+                    if not any(word in error.failure.message for word in GONE):
                         raise
         insert_and_compact(session, journal)
         session.run(REWRITE_MANIFESTS)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from lakehouse.services.contracts.retrieval import ManyHits, RetrievalEngine
+from lakehouse.services.contracts.retrieval import CorpusQuery, ManyHits, RetrievalEngine
 from lakehouse.services.matrixd.requests import MatrixSearchRequest
 
 MAX_BYTES = 32 * 2**20
-"""Bytes of all results."""
+"""Bytes of all results, and of the questions that they answer."""
 ENTRY_OVERHEAD = 2_000
 """Bytes that a result takes beside its own."""
 
@@ -64,7 +64,7 @@ class SearchCache:
 
     def keep(self, key: Key, state: State, hits: ManyHits) -> None:
         """Keep a result in place of the ones that were used least recently."""
-        entry = _Entry(state, hits, len(hits.results) + ENTRY_OVERHEAD)
+        entry = _Entry(state, hits, len(hits.results) + _measure(key) + ENTRY_OVERHEAD)
         if (replaced := self._entries.pop(key, None)) is not None:
             self.size -= replaced.size
         self._entries[key] = entry
@@ -72,3 +72,14 @@ class SearchCache:
         while self.size > MAX_BYTES or len(self._entries) > self._max_entries:
             _, oldest = self._entries.popitem(last=False)
             self.size -= oldest.size
+
+
+def _measure(part: object) -> int:
+    """The bytes that a part of a key may take."""
+    if isinstance(part, str):
+        return 4 * len(part)
+    if isinstance(part, bytes):
+        return len(part)
+    if isinstance(part, CorpusQuery):
+        return _measure(part.index) + len(part.filter) + len(part.vector)
+    return sum(map(_measure, part)) if isinstance(part, tuple) else 0

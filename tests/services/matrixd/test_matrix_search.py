@@ -14,8 +14,12 @@ import trio
 
 from lakehouse.asgi.in_process import call_app
 from lakehouse.core.errors import ErrBadRequest, ErrUnavailable, ErrUpstream
-from tests.services.matrixd.embedder_double import EMBEDDED
+from lakehouse.services.contracts.retrieval import ManyHits
+from lakehouse.services.matrixd.requests import MatrixSearchRequest
+from lakehouse.services.matrixd.search_cache import MAX_BYTES, SearchCache
+from tests.services.matrixd.embedder_double import EMBEDDED, embed_text
 from tests.services.matrixd.matrix_kit import error_of, item, open_matrix
+from tests.services.memory_engine import MemoryEngine
 
 
 async def test_the_nearest_of_all_corpora_come_first_with_their_metadata() -> None:
@@ -255,3 +259,13 @@ async def test_a_client_that_leaves_ends_its_search(autojump_clock: trio.testing
             await matrix.post("search", corpora=["x"], query_vector=[1, 0, 0])
         await trio.sleep(0.1)
         assert (matrix.engine.searches, matrix.engine.cancelled) == (1, 1)
+
+
+def test_long_questions_count_among_what_is_kept() -> None:
+    cache = SearchCache(MemoryEngine(embed_text, model=EMBEDDED), 1_000)
+    hits = ManyHits(results=b"[]", count=0, per_corpus={})
+    for number in range(20):
+        question = MatrixSearchRequest(corpora=["birds"], query_text=f"{number}" + "e" * 1_000_000)
+        cache.keep(question.retrieval_key, (), hits)
+    assert 0 < len(cache) < 10
+    assert 1_000_000 * len(cache) < cache.size <= MAX_BYTES

@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from lakehouse.core.context import RequestContext
-from lakehouse.core.errors import LakehouseError
+from lakehouse.core.errors import ErrTooLarge, LakehouseError
 from lakehouse.core.groups import unwrap_single
 from lakehouse.core.rfc3339 import format_time
 from lakehouse.workflows.graph import Node, Workflow, find_ancestors, order_nodes
@@ -22,6 +22,8 @@ logger = logging.getLogger("lakehouse.workflows")
 
 MAX_CONCURRENT = 16
 """Nodes of one run that are at work at the same time."""
+MAX_OUTPUTS = 32 * 1024 * 1024
+"""Bytes of all outputs of one run as JSON: they are in memory until it has ended, and take several times as much."""
 MAX_SUMMARY = 400
 """Characters of a prompt and of an output in the record of a node."""
 
@@ -87,6 +89,8 @@ class _Run:
         self._limiter = trio.CapacityLimiter(MAX_CONCURRENT)
         self._ended = {node.id: trio.Event() for node in nodes}
         self._results: dict[str, NodeResult] = {}
+        self._kept = 0
+        """The bytes of the outputs."""
 
     async def run(self) -> Sequence[NodeResult]:
         try:
@@ -122,7 +126,7 @@ class _Run:
             prompt, inputs = fill(node.prompt, outputs), fill(node.inputs, outputs)
             text = prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode()
             assert isinstance(inputs, dict)  # noqa: S101 - as it was before
-            output = await self._modes[node.mode](text, inputs, self._context)
+            output = self._keep(await self._modes[node.mode](text, inputs, self._context))
         except FillError as unfilled:
             error = str(unfilled)
         except LakehouseError as raised:
@@ -140,6 +144,14 @@ class _Run:
             started_at=format_time(started),
             duration_ms=round((trio.current_time() - began) * 1000, 3),
         )
+
+    def _keep(self, output: object) -> object:
+        """Count an output of a node. Raises ErrTooLarge."""
+        size = len(msgspec.json.encode(output))
+        if self._kept + size > MAX_OUTPUTS:
+            raise ErrTooLarge(f"the outputs of a run may have at most {MAX_OUTPUTS} bytes, with this one of {size}")
+        self._kept += size
+        return output
 
 
 def _past(result: NodeResult) -> str:

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from lakehouse.testing.upstreams import UpstreamScript, never_answer
+from lakehouse.workflows import runner
 from tools.kit.service_with_providers import (
     ServiceWithProviders,
     answer_in_turn,
@@ -105,6 +106,21 @@ async def test_what_cannot_be_run_is_400_and_nothing_is(tmp_path: Path, nodes: l
     async with open_up(tmp_path, answer_in_turn(ollama("ok"))) as up:
         assert says in (await run(up, nodes, 400))["error"]["message"]
         assert up.requests == {}
+
+
+async def test_the_outputs_of_a_run_have_a_bound_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "MAX_OUTPUTS", 1_000)  # bytes
+    async with open_up(tmp_path, answer_in_turn(ollama("x" * 400))) as up:
+        nodes: list[dict[str, Any]] = [
+            {"id": "a", "prompt": "x", "inputs": CHAT},
+            {"id": "b", "prompt": "x", "inputs": CHAT, "depends_on": ["a"]},
+            {"id": "c", "prompt": "x", "inputs": CHAT, "depends_on": ["b"]},
+            {"id": "d", "mode": "sql", "prompt": "SELECT 1", "depends_on": ["b"]},
+        ]
+        done = {node["id"]: node for node in (await run(up, nodes))["nodes"]}
+        assert [node["status"] for node in done.values()] == ["success", "success", "failed", "success"]
+        assert done["c"]["output"] is None
+        assert done["c"]["error"].startswith("ErrTooLarge: the outputs of a run may have at most 1000 bytes")
 
 
 async def test_the_client_leaves_and_every_node_ends(tmp_path: Path) -> None:

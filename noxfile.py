@@ -60,6 +60,8 @@ SPARK_JARS = (
 TRINO = "476"
 """The newest version of which Maven Central has server and plugin as archives."""
 
+WITHOUT_SPARK = "--without-spark"
+
 UNIT_TESTS = ("asgi", "chat", "cli", "config", "core", "gateway", "net", "server", "telemetry", "testing", "upstream")
 """Folders of tests/ that need no browser, no Node.js and no process of the service."""
 
@@ -150,10 +152,12 @@ def clients(session: nox.Session) -> None:
 def scaleout(session: nox.Session) -> None:
     """A lake beyond one machine, with real servers from packages: what a lake in a folder passes, and more.
 
-    With Java and Maven, Spark is one of them (430 MB); without them its tests are skipped. Longer proofs:
-    `-- -m extended tests/services`.
+    With Java and Maven, Spark is one of them (430 MB); without them, and with `-- --without-spark`, its tests are
+    skipped. Longer proofs: `-- -m extended tests/services`. A test that waits for a server may fail because the machine
+    did something else: it fails if it does so twice.
     """
-    jars = install_servers(session, "test")
+    arguments = [each for each in session.posargs if each != WITHOUT_SPARK]
+    jars = install_servers(session, "test", spark=WITHOUT_SPARK not in session.posargs)
     session.install("--no-deps", CHROMA)
     env = {**ENVIRONMENT, "LAKEHOUSE_SPARK_JARS": jars}
     tests = (
@@ -171,7 +175,11 @@ def scaleout(session: nox.Session) -> None:
     on_servers = "(qdrant and retrieval) or ((qdrant or chroma) and (vectord or matrixd)) or vector_stores"
     chosen = f"warehouse or bucket or object_storage or postgres or promotion or pgvector or {on_servers}"
     beside = ("python", "-m", "tools.scaleout_servers", *PYTEST, *BESIDE_SERVERS)
-    session.run(*beside, "-rs", "-k", chosen, "-m", "not extended", *(session.posargs or tests), env=env)
+    run = (*beside, "-rs", "-k", chosen, "-m", "not extended", *(arguments or tests))
+    try:
+        session.run(*run, env=env)
+    except CommandFailed:
+        session.run(*run, "--last-failed", env=env)
 
 
 @nox.session
@@ -186,9 +194,9 @@ def engine_cancellation(session: nox.Session) -> None:
     session.run("python", "-m", "tools.engine_cancellation", *session.posargs, env=env)
 
 
-def install_servers(session: nox.Session, *groups: str, extras: str = "") -> str:
-    """Install servers of a lake beyond one machine; the folder of Spark's jars, empty without Java and Maven."""
-    has_spark = bool(shutil.which("java") and shutil.which("mvn"))
+def install_servers(session: nox.Session, *groups: str, extras: str = "", spark: bool = True) -> str:
+    """Install servers of a lake beyond one machine. Returns the folder of Spark's jars, empty where it cannot run."""
+    has_spark = spark and bool(shutil.which("java") and shutil.which("mvn"))
     groups += ("scaleout", "spark-server") if has_spark else ("scaleout",)
     names = ["lake", "postgres", "flightsql", *([] if has_spark else ["spark"]), *filter(None, [extras])]
     install(session, *groups, extras=",".join(names))

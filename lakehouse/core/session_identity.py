@@ -27,8 +27,9 @@ from lakehouse.core.errors import ErrBadRequest
 MAX_NAME = 256
 """Characters of the name of a session or of an agent."""
 
-_NAME = re.compile(rf"[!-~]{{1,{MAX_NAME}}}")
-_RULE = f"1 to {MAX_NAME} visible characters of ASCII"
+_NAME = re.compile(rf"(?!\.\.?$)[!-~]{{1,{MAX_NAME}}}")
+"""Not `.` and `..`: clients remove them from paths such as `/v1/sessions/..`, so that nobody could stop the session."""
+_RULE = f"1 to {MAX_NAME} visible characters of ASCII, and not `.` or `..`"
 
 
 class SessionIdentity(msgspec.Struct, frozen=True, kw_only=True):

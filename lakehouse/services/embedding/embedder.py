@@ -198,7 +198,7 @@ class ModelEmbedder:
         """The vectors of texts, from the cache or the model. Raises LakehouseError."""
         selection = self._names.select(model)
         check_texts(texts)
-        variant = f"{selection.name}@{dimension}" if dimension else selection.name
+        variant = f"{selection.name}@{dimension}"  # also where it is 0: the name of a model may end like that
         keys = [make_key(variant, text) for text in texts]
         found = await self._look_up(selection, texts, keys, truncate=truncate, dimension=dimension)
         if found.cached and have_other_dimensions(found.entries):  # the provider has another model of the same name

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -177,7 +178,8 @@ class SystemStore:
         stored = self.find_stored(table)
         async with self.lock:
             status = await self.read_status(stored)
-            unsealed = await self.take_unsealed(stored, status, limit=max(status.unsealed, 1))
+            # Records that have changed since they were counted are read again, behind those that have not.
+            unsealed = await self.take_unsealed(stored, status, limit=sys.maxsize)
             files = [*map(describe_file, status.segments), *unsealed.files]
         return TablePlan(
             name=table.full_name,

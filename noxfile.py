@@ -161,12 +161,12 @@ def scaleout(session: nox.Session) -> None:
     session.install("--no-deps", CHROMA)
     env = {**ENVIRONMENT, "LAKEHOUSE_SPARK_JARS": jars}
     tests = (
-        "tests/services/pathwayd",  # while one process has Spark, the other begins with what needs little memory
+        "tests/services/retrieval",  # many engines, while Spark starts in the other process
+        "tests/services/pathwayd",  # these need little memory beside Spark
         "tests/services/observerd",
         "tests/services/storaged",
         "tests/services/postgres",
         "tests/services/vector_stores",
-        "tests/services/retrieval",
         "tests/services/conformance",
         "tests/services/warehouse",
         "tests/services/tables/test_object_storage.py",

@@ -46,8 +46,13 @@ def pick(table: Mapping[str, T], step: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def retrieval(shared_service: SharedService) -> Attacked:
-    """The service with an index of vectors to attack, and one of texts that are the canary."""
+    """The service with an index of vectors to attack, and one of texts that are the canary.
+
+    One process may get the module's tests in two parts, with the same service: the indexes are made anew for each.
+    """
     attacked = shared_service.get()
+    for name in ("attacked", "canary_texts"):
+        attacked.http.delete(f"{INDEX}/{name}")
     made = attacked.http.post(INDEX, json={"name": "attacked", "dimension": 4, "fields": {"year": "int"}})
     assert made.status_code == 201, made.text
     items = [{"id": f"v{n}", "vector": [1, n, 0, 0], "metadata": {"year": n}} for n in range(5)]

@@ -104,10 +104,10 @@ SLOW = ("text: ", "markdown: ", "html: 2 million", "html: 999", "pdf: a million"
 
 @pytest.fixture(scope="module")
 def documents(shared_service: SharedService) -> Attacked:
-    """The service with a corpus that is the canary."""
+    """The service with a corpus that is the canary. It is there already for the second part of a divided module."""
     attacked = shared_service.get()
     answer = take(attacked, "canary_docs", b"# Owls\n\nThe owl hunts mice at night.", "markdown", "owl.md")
-    assert answer.status_code == 201, answer.text
+    assert answer.status_code in (200, 201), answer.text
     return attacked
 
 

@@ -23,7 +23,7 @@ class Connection:
     def __init__(self, client: socket.socket) -> None:
         client.setblocking(False)
         self._socket = trio.socket.from_stdlib_socket(client)
-        self._cancels: deque[bytes] = deque()
+        self._one_way: deque[bytes] = deque()
         """The frames of cancellations, and of calls without a reply."""
         self._calls: dict[int, bytes] = {}
         """The frames that are not sent yet, in their order."""
@@ -54,7 +54,7 @@ class Connection:
         def abort(_: Callable[[], object]) -> trio.lowlevel.Abort:
             del self._waiting[number]
             if self._calls.pop(number, None) is None:
-                self._cancels.append(encode_frame(number, b""))
+                self._one_way.append(encode_frame(number, b""))
                 self._unsent.set()
             return trio.lowlevel.Abort.SUCCEEDED
 
@@ -67,8 +67,8 @@ class Connection:
     def send(self, body: bytes) -> None:
         """Send a call that has no reply, without waiting. One that waits to be sent stands for all that are equal."""
         frame = encode_frame(ONE_WAY, body)
-        if not self._closed and frame not in self._cancels:
-            self._cancels.append(frame)
+        if not self._closed and frame not in self._one_way:
+            self._one_way.append(frame)
             self._unsent.set()
 
     def _take_number(self) -> int:
@@ -103,8 +103,8 @@ class Connection:
 
     def _take_frames(self) -> bytes:
         """The frames of one write, those without a reply first."""
-        taken = [*self._cancels]
-        self._cancels.clear()
+        taken = [*self._one_way]
+        self._one_way.clear()
         size = 0
         while self._calls and size < COALESCE_BELOW:
             taken.append(self._calls.pop(next(iter(self._calls))))

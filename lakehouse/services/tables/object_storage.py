@@ -119,7 +119,7 @@ class ObjectStorage:
         except OSError as error:
             if DENIED not in str(error) or self._settings.catalog.startswith("postgresql://"):
                 raise
-            # Buckets that take only the tables of their own REST catalog do so. Their servers delete unused files.
+            # Buckets that take only the tables of their own REST catalog do so. What no table names is their server's.
             reason = f"{self._root} refuses the object {OWNER}, which says whose they are"
             raise CallError("unprocessable", reason) from None
 

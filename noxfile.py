@@ -82,7 +82,7 @@ def newest_python() -> str | None:
 def tests(session: nox.Session) -> None:
     """The whole suite in two runs of pytest; with arguments one run, in one process: `nox -s tests -- -k lifetime`.
 
-    A test that measures time may fail because the machine did something else: it fails if it does so twice.
+    A test may fail because the machine did something else: it fails if it does so twice, the second time alone.
     """
     install(session, "test", extras="lake,local,otel,top")
     run_both(session, "not extended")
@@ -100,16 +100,16 @@ def run_both(session: nox.Session, which: str) -> None:
     if session.posargs:
         session.run(*PYTEST, *session.posargs, env=ENVIRONMENT)
         return
-    alone = (*PYTEST, "-m", f"{which} and alone", *ALONE)
     failed: CommandFailed | None = None
-    try:
-        session.run(*PYTEST, *SHARED, "-m", f"{which} and not alone", env=ENVIRONMENT)
-    except CommandFailed as error:  # the second run is worth reading after a failure of the first
-        failed = error
-    try:
-        session.run(*alone, env=ENVIRONMENT)
-    except CommandFailed:
-        session.run(*alone, "--last-failed", env=ENVIRONMENT)
+    for chosen, processes in ((f"{which} and not alone", SHARED), (f"{which} and alone", ())):
+        command = (*PYTEST, "-m", chosen, *(() if processes else ALONE))
+        try:
+            session.run(*command, *processes, env=ENVIRONMENT)
+        except CommandFailed:
+            try:
+                session.run(*command, "--last-failed", env=ENVIRONMENT)
+            except CommandFailed as error:  # the second run is worth reading after a failure of the first
+                failed = error
     if failed is not None:
         raise failed
 

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tools.kit.examples import count_examples
+from tools.kit.stuck_tests import StuckTests
 
 settings.register_profile(
     "repeatable",
@@ -27,6 +28,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("repeatable")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A test that is stuck ends its process, unless someone debugs it."""
+    if not config.getoption("usepdb"):
+        config.pluginmanager.register(StuckTests(config))
 
 
 @pytest.hookimpl(tryfirst=True)

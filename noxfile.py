@@ -37,9 +37,11 @@ ENVIRONMENT = {"PYTHONMALLOC": "pymalloc", "PYTHONDONTWRITEBYTECODE": ""}
 
 # Processes with the interpreter options of PYTEST share the tests; one that has none left takes from the others. They
 # are four for two cores, because many tests wait for other processes.
-SHARED = ("--tx", "4*popen//python=python -X dev", "--dist", "worksteal")
-# Both processes use the same servers. Which of them has which tests is in tests/services/server_groups.py.
-BESIDE_SERVERS = ("--tx", "2*popen//python=python -X dev", "--dist", "loadgroup", "--no-loadscope-reorder")
+SHARED = ("--tx", "4*popen//python=python -X dev", "--dist", "worksteal", "--max-worker-restart", "8")
+# Both processes use the same servers. Which of them has which tests is in tests/services/server_groups.py. None is
+# replaced: pytest-xdist 3.8 hangs then (https://github.com/pytest-dev/pytest-xdist/issues/1323).
+GROUPED = ("--dist", "loadgroup", "--no-loadscope-reorder", "--max-worker-restart", "0")
+BESIDE_SERVERS = ("--tx", "2*popen//python=python -X dev", *GROUPED)
 # One at a time, after the others: these measure time, memory or processor time; see pyproject.toml. To collect all
 # files takes longer than to read them here.
 ALONE = find_tests("mark.alone")

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import trio
 
 from lakehouse.asgi.middleware.cors import CorsMiddleware, Origins
 from lakehouse.asgi.middleware.lifetime_middleware import RequestLifetimeMiddleware
+from lakehouse.asgi.middleware.request_runner import RequestRunner
 from lakehouse.asgi.router import FindView, Router
 from lakehouse.asgi.types import App, Receive, Scope, Send
 from lakehouse.chat.dispatch.dispatcher import ServiceDispatcher
@@ -77,7 +79,7 @@ class Runtime:
         self.reactor = Reactor()
         self.sources = GaugeSources(pools=self._list_pools, circuits=self._count_open_circuits)
         self.telemetry = _make_telemetry(config, self.sources, log, slot, services=services)
-        self.registry = SessionRegistry(max_sessions=config.sessions.max_sessions)
+        self.registry = SessionRegistry(self._list_requests, max_sessions=config.sessions.max_sessions)
         worker_ipc = self.telemetry.worker_ipc
         self.sessions = WorkerSessions(self.registry, worker_ipc, stopped_for=config.sessions.stopped_for)
         self.lifetimes = tuple(_make_lifetime(self.telemetry, self.sources, self.registry) for _ in range(3))
@@ -139,6 +141,9 @@ class Runtime:
     def abort_remaining(self) -> None:
         """End the requests that are still in flight."""
         abort_remaining(self.lifetimes)
+
+    def _list_requests(self) -> Iterator[RequestRunner]:
+        return chain.from_iterable(lifetime.list_requests() for lifetime in self.lifetimes)
 
     def _list_pools(self) -> Iterator[Upstream]:
         return self.generations.list_pools()

@@ -1,11 +1,9 @@
-"""One session in one process: its agents, its calls in flight, and the last calls that have ended."""
+"""One session in one process: its agents, and the last calls that have ended."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -57,6 +55,10 @@ def report_call(context: RequestContext, agent: str, started: float, seconds: fl
     )
 
 
+Run = tuple[SessionIdentity, Sequence[RequestContext]]
+"""Calls of one agent that have ended one after the other."""
+
+
 class Agent:
     """One agent: the name of the one that started it, and its sums."""
 
@@ -70,40 +72,36 @@ class Agent:
 class Session:
     """The state of one session. Times are in seconds since 1970; `epoch` is the zero of trio's clock in them.
 
-    The agents and their sums are those of the calls that were settled: a call is in `in_flight` from its beginning to
-    its end, and is counted some time after that, with others.
+    The agents and their sums are those of the calls that were settled: a call is counted some time after its end, with
+    others.
     """
 
-    __slots__ = ("agents", "ended", "id", "in_flight", "last_active", "principal", "started", "use")
+    __slots__ = ("agents", "ended", "id", "last_active", "principal", "started", "use")
 
     def __init__(self, session_id: str, principal: str | None, now: float) -> None:
         self.id = session_id
         self.principal = principal
         self.started = self.last_active = now
         self.agents = {"": Agent("")}
-        self.in_flight: dict[RequestContext, StoppableRequest] = {}
         self.ended: deque[CallReport] = deque(maxlen=KEPT_CALLS)
         self.use: SessionUse | None = None
         """What is compared with limits, where there are some."""
 
-    def settle(self, contexts: Sequence[RequestContext], epoch: float) -> None:
+    def settle(self, runs: Sequence[Run], epoch: float) -> None:
         """Count calls that have ended, in the order of their ends."""
-        for identity, same in groupby(contexts, key=attrgetter("session")):
-            self.agents[self.place_agent(identity)].sums.count_ended(list(same))
-        self.last_active = max(self.last_active, epoch + (contexts[-1].ended or 0.0))
-        for context in contexts[-KEPT_CALLS:]:  # others would be forgotten at once
+        for identity, contexts in runs:
+            self.agents[self.place_agent(identity)].sums.count_ended(contexts)
+        last = [context for _, contexts in runs[-KEPT_CALLS:] for context in contexts[-KEPT_CALLS:]][-KEPT_CALLS:]
+        for context in last:  # others would be forgotten at once
             seconds = (context.ended or context.started) - context.started
             agent = self.place_agent(context.session)
             self.ended.append(report_call(context, agent, epoch + context.started, seconds))
+        self.last_active = max(self.last_active, epoch + (last[-1].ended or 0.0))
 
-    def report_in_flight(self, now: float, epoch: float) -> list[tuple[StoppableRequest, CallReport]]:
-        """The calls in flight as they are now."""
-        calls = []
-        for request in self.in_flight.values():
-            started = epoch + request.context.started
-            agent = self.place_agent(request.context.session)
-            calls.append((request, report_call(request.context, agent, started, now - started)))
-        return calls
+    def report_in_flight(self, context: RequestContext, now: float, epoch: float) -> CallReport:
+        """A call in flight as it is now."""
+        started = epoch + context.started
+        return report_call(context, self.place_agent(context.session), started, now - started)
 
     def refuse(self, agent: str, now: float) -> None:
         """Count a request that is refused."""
@@ -138,9 +136,8 @@ class Session:
             yield agent
             agent = self.agents[agent].parent
 
-    def report(self, now: float, epoch: float, *, with_calls: bool) -> SessionReport:
-        """What is known of the session, but its stops."""
-        in_flight = [call for _, call in self.report_in_flight(now, epoch)]
+    def report(self, in_flight: Sequence[CallReport], now: float, *, with_calls: bool) -> SessionReport:
+        """What is known of the session with these calls in flight, but its stops."""
         agents = {
             name: AgentReport(id=name, parent=agent.parent, sums=msgspec.structs.replace(agent.sums))
             for name, agent in self.agents.items()

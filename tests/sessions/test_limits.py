@@ -239,21 +239,22 @@ async def test_too_many_events_are_dropped_and_calls_are_refused_nevertheless() 
 async def test_calls_that_reached_two_workers_are_added_up(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         registries: list[SessionRegistry] = []
+        active: tuple[list[Call], list[Call]] = ([], [])
         told: list[str] = []
         for number in range(2):
             guard = SessionGuard(SessionLimitsTable(calls_per_minute=4), shared=True)
-            registries.append(SessionRegistry(limits=guard))
+            registries.append(SessionRegistry(active[number].copy, limits=guard))
             ipc = WorkerIPC(tmp_path, number, {})
             sessions = WorkerSessions(registries[-1], ipc, stopped_for=60.0)
             await nursery.start(ipc.serve)
             nursery.start_soon(guard.run, Told(told), sessions)
-        identity, calls = SessionIdentity(id="run"), [0, 0]
+        identity = SessionIdentity(id="run")
         with trio.fail_after(10):
             while not all(registry.stops.find("run") for registry in registries):
                 for number, registry in enumerate(registries):
-                    if calls[number] < 2:
-                        registry.join(Call(), identity)
-                        calls[number] += 1
+                    if len(active[number]) < 2:
+                        active[number].append(Call())
+                        registry.join(active[number][-1], identity)
                 await trio.sleep(0.01)
         for registry in registries:
             with pytest.raises(ErrSessionStopped) as refused:

@@ -45,7 +45,7 @@ async def _join(middleware: SessionMiddleware, headers: Mapping[bytes, bytes]) -
 
 
 async def test_a_name_that_is_known_still_depends_on_the_headers_beside_it() -> None:
-    middleware = SessionMiddleware(_answer, SessionRegistry(monotonic=lambda: 0.0))
+    middleware = SessionMiddleware(_answer, SessionRegistry(tuple, monotonic=lambda: 0.0))
     alone = {b"x-session-id": b"run"}
     for _ in range(2):
         assert await _join(middleware, alone) == SessionIdentity(id="run")
@@ -57,7 +57,7 @@ async def test_a_name_that_is_known_still_depends_on_the_headers_beside_it() -> 
 
 
 async def test_a_name_that_is_not_acceptable_is_refused_each_time() -> None:
-    middleware = SessionMiddleware(_answer, SessionRegistry(monotonic=lambda: 0.0))
+    middleware = SessionMiddleware(_answer, SessionRegistry(tuple, monotonic=lambda: 0.0))
     for _ in range(2):
         with pytest.raises(ErrBadRequest):
             await _join(middleware, {b"x-session-id": b"a run"})
@@ -65,7 +65,7 @@ async def test_a_name_that_is_not_acceptable_is_refused_each_time() -> None:
 
 async def test_the_kept_names_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "MAX_KNOWN", 3)
-    middleware = SessionMiddleware(_answer, SessionRegistry(monotonic=lambda: 0.0))
+    middleware = SessionMiddleware(_answer, SessionRegistry(tuple, monotonic=lambda: 0.0))
     for number in range(20):
         name = b"run-%d" % number
         assert await _join(middleware, {b"x-session-id": name}) == SessionIdentity(id=name.decode())

@@ -43,12 +43,21 @@ class Scene:
 
     def __init__(self, **options: Any) -> None:
         self.now = 1_000.0
-        self.registry = SessionRegistry(clock=lambda: self.now, monotonic=lambda: self.now - 900.0, **options)
+        self.active: dict[str, Request] = {}
+        self.refused: list[Request] = []
+        self.registry = SessionRegistry(
+            self.active.values, clock=lambda: self.now, monotonic=lambda: self.now - 900.0, **options
+        )
 
     def begin(self, session: str, agent: str = "", parent: str = "") -> Request:
         started = self.now - 900.0
         request = Request(RequestContext(id=f"r{next(_NUMBERS)}", method="POST", path="/v1/chat", started=started))
-        self.registry.join(request, make_identity(session, agent, parent))
+        self.active[request.context.id] = request
+        try:
+            self.registry.join(request, make_identity(session, agent, parent))
+        except ErrSessionStopped:
+            self.refused.append(request)
+            raise
         return request
 
     def end(self, request: Request, seconds: float = 1.0, usage: Usage | None = None, **facts: Any) -> None:
@@ -57,6 +66,7 @@ class Scene:
         context.finish(facts.get("outcome", "answered"))
         self.now += seconds
         context.close(self.now - 900.0)
+        del self.active[context.id]
         self.registry.leave(context)
 
     def stop(self, session: str, agent: str = "", seconds: float = 60.0) -> list[str]:
@@ -103,15 +113,28 @@ def test_calls_add_up_for_their_agents_and_for_the_session() -> None:
     assert (scene.summary("r")["state"], scene.summary("r")["idle"]) == ("idle", 5.0)
 
 
-def test_a_request_joins_one_session_and_leaves_it_once() -> None:
+def test_a_request_joins_one_session_and_leaves_it() -> None:
     scene = Scene()
     request = scene.begin("r")
     scene.registry.join(request, SessionIdentity(id="other"))
     assert scene.registry.find("other") is None
+    assert (scene.summary("r")["calls"], scene.summary("r")["in_flight"]) == (1, 1)
     scene.end(request)
-    scene.registry.leave(request.context)
-    assert scene.summary("r")["in_flight"] == 0
-    scene.registry.leave(RequestContext(id="x", method="GET", path="/", started=0.0))
+    assert (scene.summary("r")["calls"], scene.summary("r")["in_flight"]) == (1, 0)
+
+
+def test_a_request_that_is_refused_is_no_call_before_its_end_and_after() -> None:
+    scene = Scene()
+    scene.stop("r")
+    with pytest.raises(ErrSessionStopped):
+        scene.begin("r", "a")
+    for _ in range(2):
+        summary = scene.summary("r")
+        assert (summary["calls"], summary["in_flight"], summary["refused"]) == (0, 0, 1)
+        assert scene.stop("r") == []
+        for request in scene.refused:
+            scene.end(request)
+        scene.refused.clear()
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ class _Request:
         """End it."""
         self.context.fail(error, outcome)
         self.service.active_requests.remove(self.context)
+        self.service.calls.remove(self)
         trio.lowlevel.current_trio_token().run_sync_soon(self.service.registry.leave, self.context)
 
 
@@ -138,7 +139,9 @@ class PageService:
         names = LabelValues(routes=ROUTES, providers=PROVIDERS, tiers=("judge",), upstreams=tuple(GATEWAY.values()))
         self.observer = Telemetry(names, sources, log=CapturedLog().log)
         self._views = ObservabilityEndpoints(self.observer)
-        self.registry = SessionRegistry()
+        self.calls: list[_Request] = []
+        """Those in flight that belong to sessions."""
+        self.registry = SessionRegistry(lambda: self.calls)
         sessions = WorkerSessions(self.registry, self.observer.worker_ipc, stopped_for=60.0)
         self._sessions = Router(session_routes(sessions))
         server_state = AuthMiddleware(self._app, tokens=Tokens(tokens), sign_in=SignInPage())
@@ -192,7 +195,8 @@ class PageService:
         self.active_requests.add(context)
         if context.session is not None:
             identity, context.session = context.session, None
-            self.registry.join(_Request(self, context), identity)
+            self.calls.append(_Request(self, context))
+            self.registry.join(self.calls[-1], identity)
         return context
 
     def has_served(

@@ -71,12 +71,15 @@ class RequestLifetimeMiddleware:
         self._id_prefix = secrets.token_hex(4)  # with a number behind it: unique, short and in order; not secret
         self._numbers = count(1)
 
+    def list_requests(self) -> list[RequestRunner]:
+        """The requests in flight, of all applications."""
+        return [runner for served in (*self._replaced, self._served) for runner in served.runners]
+
     def drain(self) -> None:
         """End every active request: with 503 where the head has not been sent, a stream with a final event, any other
         response by cutting it."""
-        for served in (*self._replaced, self._served):
-            for runner in tuple(served.runners):
-                runner.stop(ErrUnavailable("the service is shutting down", retry_after=1), "drain")
+        for runner in self.list_requests():
+            runner.stop(ErrUnavailable("the service is shutting down", retry_after=1), "drain")
 
     def replace(self, app: App, render_error: ErrorRenderer = native_error_response) -> ServedApp:
         """Give new requests to another application. Returns the former one, with its requests in flight."""

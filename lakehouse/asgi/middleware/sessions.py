@@ -21,6 +21,8 @@ from lakehouse.sessions.session import StoppableRequest
 SESSIONS_PATH = "/v1/sessions"
 """The routes of sessions themselves. A request there is no call of a session: it would end itself with it."""
 
+_PATH_SIZE = len(SESSIONS_PATH)
+
 MAX_KNOWN = 1_000
 """Names of sessions whose identities are kept, because a run sends the same one with each of its requests."""
 
@@ -48,20 +50,20 @@ class SessionMiddleware:
             scope[_REGISTRY_KEY] = self._registry
             headers: Headers = scope[HEADERS_KEY]
             if OURS in headers or CLAUDE_CODE in headers or CODEX in headers:
-                identity = self._identify(headers)
-                if identity is not None and not scope["path"].startswith(SESSIONS_PATH):
-                    request: StoppableRequest = scope[REQUEST_KEY]
-                    self._registry.join(request, identity)
+                self._join(scope, headers)
         return self._app(scope, receive, send)
 
-    def _identify(self, headers: Headers) -> SessionIdentity | None:
-        """`read_session_headers`, with the identities kept that one header names."""
+    def _join(self, scope: Scope, headers: Headers) -> None:
         name = headers.get(OURS)
         if name is None or OUR_AGENT in headers or PARENT in headers:
-            return read_session_headers(headers)
-        known = self._known.get(name)
-        if known is not None:
-            return known
+            identity = read_session_headers(headers)
+        else:
+            identity = self._known.get(name) or self._read_and_keep(name, headers)
+        if identity is not None and scope["path"][:_PATH_SIZE] != SESSIONS_PATH:
+            request: StoppableRequest = scope[REQUEST_KEY]
+            self._registry.join(request, identity)
+
+    def _read_and_keep(self, name: bytes, headers: Headers) -> SessionIdentity | None:
         identity = read_session_headers(headers)
         if identity is not None:
             if len(self._known) >= MAX_KNOWN:

@@ -124,21 +124,23 @@ class Telemetry:
     def _flush(self) -> None:
         ended, self._ended = self._ended, []
         epoch = time.time() - trio.current_time()
-        rows: list[tuple[RequestContext, bytes]] = []
+        recorded: list[RequestContext] = []
+        lines: list[bytes] = []
         for context in ended:
             if context.ended is not None:
                 try:
                     self.metrics.count_request(context, context.ended)
                     line = self.log.write_request(context, context.ended, epoch=epoch)
                     if self.traffic is not None:
-                        rows.append((context, line or self.log.encode_request(context, context.ended, epoch=epoch)))
+                        lines.append(line or self.log.encode_request(context, context.ended, epoch=epoch))
+                        recorded.append(context)
                 except Exception:  # any failure is confined to its request
                     logger.exception("request %s was not counted and logged", context.id)
-        if self.traffic is not None and rows:
+        if self.traffic is not None and recorded:
             try:
-                self.traffic.add(rows, epoch=epoch)
+                self.traffic.add(recorded, lines, epoch=epoch)
             except Exception:
-                logger.exception("rows of %d requests were not kept for the system tables", len(rows))
+                logger.exception("rows of %d requests were not kept for the system tables", len(recorded))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write the log, serve the other workers and persist the counts until cancelled. Flushes at the end."""

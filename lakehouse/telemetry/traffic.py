@@ -74,12 +74,17 @@ class DroppedRow(msgspec.Struct, gc=False):
 
 
 class _Buffer:
-    """Rows of one table as lines, and the times of the oldest and the newest, in seconds since 1970."""
+    """Rows of one table, and the times of the oldest and the newest, in seconds since 1970.
 
-    __slots__ = ("first", "last", "lines")
+    They are pieces of many lines, each with the number of its rows: single lines would take twice the memory, which
+    would not be in a processor's cache when they are sent.
+    """
+
+    __slots__ = ("first", "last", "pieces", "rows")
 
     def __init__(self) -> None:
-        self.lines: deque[bytes] = deque()
+        self.pieces: deque[tuple[int, bytes]] = deque()
+        self.rows = 0
         self.first, self.last = inf, 0.0
 
 
@@ -100,37 +105,36 @@ class TrafficRecorder:
         self._awake = False
         self._pending, self._half_full = trio.Event(), trio.Event()
         self._never = trio.Event()
-        self._encode = msgspec.json.Encoder().encode
+        self._encode_lines = msgspec.json.Encoder().encode_lines
         self._clock = Clock()
         self._sender = BatchSender(path)
         self._name, self._number = secrets.token_hex(8), 0
         self._unacknowledged: Frame | None = None
 
-    def add(self, ended: Sequence[tuple[RequestContext, bytes]], *, epoch: float) -> None:
+    def add(self, ended: Sequence[RequestContext], lines: Sequence[bytes], *, epoch: float) -> None:
         """Add the rows of requests that have ended, the oldest first, each with its line of the log.
 
         `epoch` is the zero of trio's clock in seconds since 1970.
         """
-        newest = epoch + (ended[-1][0].ended or 0.0)
-        oldest = epoch + (ended[0][0].ended or 0.0)
-        self._extend(self._requests, [line for _, line in ended], oldest, newest)
-        if chats := [context for context, _ in ended if context.attempts]:
-            lines = [line for context in chats for line in self._encode_attempts(context, epoch)]
+        newest = epoch + (ended[-1].ended or 0.0)
+        oldest = epoch + (ended[0].ended or 0.0)
+        self._extend(self._requests, len(lines), b"\n".join([*lines, b""]), oldest, newest)
+        if chats := [context for context in ended if context.attempts]:
+            rows = [row for context in chats for row in self._make_attempt_rows(context, epoch)]
             oldest = epoch + min(context.attempts[0].started for context in chats)
-            self._extend(self._buffers[ATTEMPTS], lines, oldest, newest)
+            self._extend(self._buffers[ATTEMPTS], len(rows), self._encode_lines(rows), oldest, newest)
         if self.contents:
-            for context, _ in ended:
+            for context in ended:
                 if context.content is not None and context.content.input is not None:
                     self._add_content(context, epoch + (context.ended or 0.0))
 
-    def _encode_attempts(self, context: RequestContext, epoch: float) -> Iterator[bytes]:
+    def _make_attempt_rows(self, context: RequestContext, epoch: float) -> Iterator[AttemptRow]:
         for number, record in enumerate(context.attempts, 1):
-            time = self._clock(epoch + record.started)
-            yield self._encode(_make_attempt_row(context, number, record, time))
+            yield _make_attempt_row(context, number, record, self._clock(epoch + record.started))
 
     def _add_content(self, context: RequestContext, time: float) -> None:
-        line = self._encode(_make_content_row(context, self._clock(time)))
-        self._extend(self._buffers[CONTENTS], [line], time, time)
+        row = _make_content_row(context, self._clock(time))
+        self._extend(self._buffers[CONTENTS], 1, self._encode_lines([row]), time, time)
 
     async def run(self) -> None:
         """Send rows once a second, or when the buffer is half full, until cancelled."""
@@ -160,42 +164,42 @@ class TrafficRecorder:
             await self.flush()
         self._sender.close()
 
-    def _extend(self, buffer: _Buffer, lines: Sequence[bytes], first: float, last: float) -> None:
-        buffer.lines.extend(lines)
-        self._size += sum(map(len, lines))
+    def _extend(self, buffer: _Buffer, rows: int, lines: bytes, first: float, last: float) -> None:
+        buffer.pieces.append((rows, lines))
+        buffer.rows += rows
+        self._size += len(lines)
         buffer.first, buffer.last = min(buffer.first, first), last
-        count = len(buffer.lines)
-        if count > MAX_ROWS or self._size > MAX_BYTES:
+        if buffer.rows > MAX_ROWS or self._size > MAX_BYTES:
             self._drop(buffer)
         if not self._awake:
             self._awake = True
             self._pending.set()
-        elif count >= MAX_ROWS // 2:
+        elif buffer.rows >= MAX_ROWS // 2:
             self._half_full.set()
 
     def _drop(self, buffer: _Buffer) -> None:
-        """Drop the oldest rows of a table until the newest one has a place."""
-        while len(buffer.lines) > 1 and (len(buffer.lines) > MAX_ROWS or self._size > MAX_BYTES):
-            self._size -= len(buffer.lines.popleft())
-            self.dropped += 1
-            self._unreported += 1
+        """Drop the oldest rows of a table until the newest ones have a place."""
+        while len(buffer.pieces) > 1 and (buffer.rows > MAX_ROWS or self._size > MAX_BYTES):
+            rows, lines = buffer.pieces.popleft()
+            buffer.rows -= rows
+            self._size -= len(lines)
+            self.dropped += rows
+            self._unreported += rows
 
     def _take_batch(self) -> Frame:
         """Take all rows out of the buffers and encode them."""
         tables = {}
         for table, buffer in self._buffers.items():
-            if lines := buffer.lines:
-                count = len(lines)
-                lines.append(b"")  # for the end of the last line
-                tables[table] = Rows(count, buffer.first, buffer.last, b"\n".join(lines))
+            if buffer.rows:
+                lines = b"".join([piece for _, piece in buffer.pieces])
+                tables[table] = Rows(buffer.rows, buffer.first, buffer.last, lines)
                 self._buffers[table] = _Buffer()
         self._requests, self._size = self._buffers[REQUESTS], 0
         if self._unreported:
-            newest = max(
-                rows.last for rows in tables.values()
-            )  # there are rows that took the place of the dropped ones
-            line = self._encode(DroppedRow(self._clock(newest), self._worker, self._unreported)) + b"\n"
-            tables[DROPPED] = Rows(1, newest, newest, line)
+            # There are rows that took the place of the dropped ones.
+            newest = max(rows.last for rows in tables.values())
+            row = DroppedRow(self._clock(newest), self._worker, self._unreported)
+            tables[DROPPED] = Rows(1, newest, newest, self._encode_lines([row]))
             self._unreported = 0
         self._number += 1
         return encode_frame(Batch(self._name, self._number, tables))

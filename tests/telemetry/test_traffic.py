@@ -110,7 +110,7 @@ async def test_a_batch_is_sent_again_until_it_is_acknowledged(tmp_path: Path, an
     store, socket = Store(answers=answers), tmp_path / "socket"
     recorder = TrafficRecorder(socket)
     for number in range(3):
-        recorder.add([(make_context(), b'{"n":%d}' % number)], epoch=0.0)
+        recorder.add([make_context()], [b'{"n":%d}' % number], epoch=0.0)
     failures, expected = 0, sum(answer is not True for answer in answers)
     with trio.fail_after(20):
         while True:
@@ -118,7 +118,7 @@ async def test_a_batch_is_sent_again_until_it_is_acknowledged(tmp_path: Path, an
                 if await recorder.flush():
                     break
             failures += 1
-            recorder.add([(make_context(), b'{"n":%d}' % (2 + failures))], epoch=0.0)
+            recorder.add([make_context()], [b'{"n":%d}' % (2 + failures)], epoch=0.0)
     assert failures == expected
     assert [row["n"] for row in store.rows("requests")] == list(range(3 + failures))
     await recorder.close()
@@ -154,9 +154,9 @@ async def test_the_bytes_in_the_buffer_are_bounded(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(traffic, "MAX_BYTES", 1000)
     recorder = TrafficRecorder(tmp_path / "socket")
     for _ in range(20):
-        recorder.add([(make_context(), b"x" * 300)], epoch=0.0)
+        recorder.add([make_context()], [b"x" * 300], epoch=0.0)
     assert recorder.dropped == 17
-    recorder.add([(make_context(), b"x" * 5000)], epoch=0.0)  # the newest row always has a place
+    recorder.add([make_context()], [b"x" * 5000], epoch=0.0)  # the newest row always has a place
     assert recorder.dropped == 20
 
 
@@ -172,7 +172,7 @@ async def test_a_worker_tries_once_a_second(
         return False
 
     monkeypatch.setattr(recorder._sender, "send", refuse)
-    recorder.add([(make_context(), b"{}")], epoch=0.0)
+    recorder.add([make_context()], [b"{}"], epoch=0.0)
     with trio.move_on_after(10.5 * FLUSH_INTERVAL):
         await recorder.run()
     assert tries == 10
@@ -186,7 +186,7 @@ async def test_a_worker_tries_once_a_second(
 async def test_bytes_that_are_no_batch_end_their_connection_only(tmp_path: Path, sent: bytes) -> None:
     store, socket = Store(), tmp_path / "socket"
     recorder = TrafficRecorder(socket)
-    recorder.add([(make_context(), b"{}")], epoch=0.0)
+    recorder.add([make_context()], [b"{}"], epoch=0.0)
     async with serving(store, socket):
         async with await trio.open_unix_socket(str(socket)) as stream:
             await stream.send_all(sent)

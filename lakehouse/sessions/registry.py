@@ -26,6 +26,7 @@ MAX_SESSIONS = 1_000
 
 
 _get_session: Callable[[RequestContext], SessionIdentity | None] = attrgetter("session")
+_get_start: Callable[[StoppableRequest], float] = attrgetter("context.started")
 
 
 class Limits(Protocol):
@@ -139,7 +140,10 @@ class SessionRegistry:
         calls: defaultdict[str, list[StoppableRequest]] = defaultdict(list)
         for name, request in self._iterate_calls():
             calls[name].append(request)
-        return [self._report(session, calls[name], with_calls=False) for name, session in self._sessions.items()]
+        return [
+            self._report(session, sorted(calls[name], key=_get_start), with_calls=False)
+            for name, session in self._sessions.items()
+        ]
 
     def _iterate_calls(self) -> Iterator[tuple[str, StoppableRequest]]:
         """The calls in flight, each with the name of its session."""
@@ -149,7 +153,8 @@ class SessionRegistry:
                 yield context.session.id, request
 
     def _list_calls(self, session: Session) -> list[StoppableRequest]:
-        return [request for name, request in self._iterate_calls() if name == session.id]
+        """The calls of a session in flight, the oldest first: the first one of an agent tells who started it."""
+        return sorted((request for name, request in self._iterate_calls() if name == session.id), key=_get_start)
 
     def _settle(self) -> None:
         """Count the calls that have ended."""
@@ -186,8 +191,8 @@ class SessionRegistry:
 
     def _find_stop(self, session: Session, identity: SessionIdentity) -> Stop | None:
         """The order that refuses a call. The agents above the caller are those of all calls before."""
-        if session.id not in self.stops.sessions:
-            return None
+        if (stop := self.stops.find(session.id)) is not None or session.id not in self.stops.sessions:
+            return stop
         self._settle()
         for request in self._list_calls(session):
             session.place_agent(request.context.session)

@@ -155,6 +155,16 @@ def test_the_tree_of_agents_in_whatever_order_they_call(seen: list[tuple[str, st
     assert names(scene.tree("r")) == expected
 
 
+def test_calls_in_flight_are_known_in_the_order_of_their_beginnings() -> None:
+    scene = Scene()
+    first = scene.begin("r", "b", "a")
+    scene.now += 1.0
+    second = scene.begin("r", "b", "z")
+    scene.active[first.context.id] = scene.active.pop(first.context.id)
+    assert scene.stop("r") == [first.context.id, second.context.id]
+    assert names(scene.tree("r")) == {"a": {"b": {}}}
+
+
 def test_a_stop_ends_what_is_in_flight_and_refuses_the_rest_for_its_time() -> None:
     scene = Scene()
     mine, other = [scene.begin("r"), scene.begin("r", "a")], scene.begin("s")

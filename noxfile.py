@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nox
@@ -82,10 +83,7 @@ def newest_python() -> str | None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The whole suite in two runs of pytest; with arguments one run, in one process: `nox -s tests -- -k lifetime`.
-
-    A test may fail because the machine did something else: it fails if it does so twice, the second time alone.
-    """
+    """The whole suite in two runs of pytest; with arguments one run, in one process: `nox -s tests -- -k lifetime`."""
     install(session, "test", extras="lake,local,otel,top")
     run_both(session, "not extended")
 
@@ -106,14 +104,24 @@ def run_both(session: nox.Session, which: str) -> None:
     for chosen, processes in ((f"{which} and not alone", SHARED), (f"{which} and alone", ())):
         command = (*PYTEST, "-m", chosen, *(() if processes else ALONE))
         try:
-            session.run(*command, *processes, env=ENVIRONMENT)
-        except CommandFailed:
-            try:
-                session.run(*command, "--last-failed", env=ENVIRONMENT)
-            except CommandFailed as error:  # the second run is worth reading after a failure of the first
-                failed = error
+            run_twice(session, (*command, *processes), command, env=ENVIRONMENT)
+        except CommandFailed as error:  # the second run is worth reading after a failure of the first
+            failed = error
     if failed is not None:
         raise failed
+
+
+def run_twice(
+    session: nox.Session, first: Sequence[str], second: Sequence[str], *, env: Mapping[str, str | None]
+) -> None:
+    """Run tests by the first command, and those that fail once more by the second.
+
+    A test may fail because the machine did something else: it fails if it does so twice.
+    """
+    try:
+        session.run(*first, env=env)
+    except CommandFailed:
+        session.run(*second, "--last-failed", env=env)
 
 
 @nox.session(python=newest_python())
@@ -122,7 +130,8 @@ def unit(session: nox.Session) -> None:
     install(session, "test", "coverage", extras="lake,local,otel,top")
     folders = [f"tests/{folder}" for folder in UNIT_TESTS]
     environment = {**ENVIRONMENT, "COVERAGE_CORE": "sysmon"} if session.python else ENVIRONMENT  # sysmon is of 3.12
-    session.run("coverage", "run", "-m", "pytest", *(session.posargs or folders), env=environment)
+    chosen = session.posargs or folders
+    run_twice(session, ("coverage", "run", "-m", "pytest", *chosen), (*PYTEST, *chosen), env=environment)
     session.run("coverage", "report", "--skip-covered", "--sort=cover")
 
 
@@ -147,7 +156,8 @@ def clients(session: nox.Session) -> None:
     packages = folder / "node_modules"
     found = (session.bin, packages / ".bin", packages / "@aaif/goose-binary-linux-x64/bin", os.environ["PATH"])
     env = {**ENVIRONMENT, "LAKEHOUSE_CLIENTS": "all", "PATH": os.pathsep.join(map(str, found))}
-    session.run(*PYTEST, "-rs", *CLIENTS, env=env)
+    command = (*PYTEST, "-rs", *CLIENTS)
+    run_twice(session, command, command, env=env)
 
 
 @nox.session
@@ -155,8 +165,7 @@ def scaleout(session: nox.Session) -> None:
     """A lake beyond one machine, with real servers from packages: what a lake in a folder passes, and more.
 
     With Java and Maven, Spark is one of them (430 MB); without them, and with `-- --without-spark`, its tests are
-    skipped. Longer proofs: `-- -m extended tests/services`. A test that waits for a server may fail because the machine
-    did something else: it fails if it does so twice.
+    skipped. Longer proofs: `-- -m extended tests/services`.
     """
     arguments = [each for each in session.posargs if each != WITHOUT_SPARK]
     jars = install_servers(session, "test", spark=WITHOUT_SPARK not in session.posargs)
@@ -178,10 +187,7 @@ def scaleout(session: nox.Session) -> None:
     chosen = f"warehouse or bucket or object_storage or postgres or promotion or pgvector or {on_servers}"
     beside = ("python", "-m", "tools.scaleout_servers", *PYTEST, *BESIDE_SERVERS)
     run = (*beside, "-rs", "-k", chosen, "-m", "not extended", *(arguments or tests))
-    try:
-        session.run(*run, env=env)
-    except CommandFailed:
-        session.run(*run, "--last-failed", env=env)
+    run_twice(session, run, run, env=env)
 
 
 @nox.session

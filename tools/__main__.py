@@ -29,6 +29,7 @@ TOOLS = {
         Tool("record_costs", "traces and operations in PostgreSQL beside those in a folder", "1 min"),
         Tool("vector_store_costs", "indexes in PostgreSQL beside those in a folder, and what is left behind", "5 min"),
         Tool("telemetry_cost", "CPU of the log line and the counters of a request", "30 s"),
+        Tool("accounting_instructions", "instructions of a request for its session and the system tables", "10 min"),
     ),
     "Promises": (
         Tool("client_endings", "how often a coding agent asks after each failure, and what it shows", "1 to 12 min"),

@@ -2,7 +2,7 @@
 
     identity (`core.session_identity`)   what a request says about its run
     `registry`                           the runs that this process knows: joined and left by requests, stopped by name
-    `session`                            one run: its agents, its calls in flight, the last that ended
+    `session`                            one run: its agents, and its last calls that ended
     `stops`                              the names that are refused
     `limits`                             what a session may use: its rate of calls, its tokens, its cost and its time
     `loops`                              the same steps again and again, found in the history that a request carries

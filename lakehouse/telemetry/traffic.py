@@ -76,8 +76,8 @@ class DroppedRow(msgspec.Struct, gc=False):
 class _Buffer:
     """Rows of one table, and the times of the oldest and the newest, in seconds since 1970.
 
-    They are pieces of many lines, each with the number of its rows: single lines would take twice the memory, which
-    would not be in a processor's cache when they are sent.
+    They are pieces of many lines, each with the number of its rows: a line would be an object of its own until it is
+    sent, for up to a second.
     """
 
     __slots__ = ("first", "last", "pieces", "rows")

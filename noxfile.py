@@ -38,11 +38,9 @@ ENVIRONMENT = {"PYTHONMALLOC": "pymalloc", "PYTHONDONTWRITEBYTECODE": ""}
 
 # Processes with the interpreter options of PYTEST share the tests; one that has none left takes from the others. They
 # are four for two cores, because many tests wait for other processes.
-SHARED = ("--tx", "4*popen//python=python -X dev", "--dist", "worksteal", "--max-worker-restart", "8")
-# Both processes use the same servers. Which of them has which tests is in tests/services/server_groups.py. None is
-# replaced: pytest-xdist 3.8 hangs then (https://github.com/pytest-dev/pytest-xdist/issues/1323).
-GROUPED = ("--dist", "loadgroup", "--no-loadscope-reorder", "--max-worker-restart", "0")
-BESIDE_SERVERS = ("--tx", "2*popen//python=python -X dev", *GROUPED)
+SHARED = ("--tx", "4*popen//python=python -X dev", "--dist", "worksteal")
+# Both processes use the same servers. Which of them has which tests is in tests/services/server_groups.py.
+BESIDE_SERVERS = ("--tx", "2*popen//python=python -X dev", "--dist", "loadgroup", "--no-loadscope-reorder")
 # One at a time, after the others: these measure time, memory or processor time; see pyproject.toml. To collect all
 # files takes longer than to read them here.
 ALONE = find_tests("mark.alone")
@@ -131,7 +129,8 @@ def unit(session: nox.Session) -> None:
     folders = [f"tests/{folder}" for folder in UNIT_TESTS]
     environment = {**ENVIRONMENT, "COVERAGE_CORE": "sysmon"} if session.python else ENVIRONMENT  # sysmon is of 3.12
     chosen = session.posargs or folders
-    run_twice(session, ("coverage", "run", "-m", "pytest", *chosen), (*PYTEST, *chosen), env=environment)
+    first, second = (("coverage", "run", *more, "-m", "pytest", *chosen) for more in ((), ("--append",)))
+    run_twice(session, first, second, env=environment)
     session.run("coverage", "report", "--skip-covered", "--sort=cover")
 
 

@@ -7,7 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+OPTIONS = """
+[pytest]
+trio_mode = true
+addopts = -p no:anyio -p no:cacheprovider --tx popen --dist worksteal
+"""
 CONFTEST = """
 from tools.kit.stuck_tests import StuckTests
 
@@ -32,22 +39,12 @@ def test_other():
 """
 
 
+@pytest.mark.alone
 def test_a_stuck_test_is_reported_and_fails_and_the_others_run(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_it.py").write_text(TESTS)
-    options = [
-        "-o",
-        "trio_mode=true",
-        "-p",
-        "no:anyio",
-        "-p",
-        "no:cacheprovider",
-        "--tx",
-        "popen",
-        "--dist",
-        "worksteal",
-    ]
-    command = [sys.executable, "-m", "pytest", *options, "test_it.py"]
+    (tmp_path / "pytest.ini").write_text(OPTIONS)
+    command = [sys.executable, "-m", "pytest", "test_it.py"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode == 1, ended.stdout

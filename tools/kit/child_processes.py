@@ -36,10 +36,10 @@ def is_alive(pid: int) -> bool:
     return False
 
 
-def children() -> set[int]:
-    """This process's children, zombies included."""
+def children(pid: int | str = "self") -> set[int]:
+    """The children of a process, zombies included."""
     found: set[int] = set()
-    for thread in Path("/proc/self/task").iterdir():  # a child belongs to the thread that forked
+    for thread in Path(f"/proc/{pid}/task").iterdir():  # a child belongs to the thread that forked
         with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends leaves its children to another one
             found.update(map(int, (thread / "children").read_text().split()))
     return found

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -20,8 +20,10 @@ from types import FrameType
 import pytest
 import trio
 
+from tools.kit.child_processes import children
+
 LIMIT = 600.0
-"""Seconds; the longest test of the suite takes a twentieth of it on two cores."""
+"""Seconds, more than the whole suite takes on two cores."""
 
 MAX_FRAMES = 12
 """Of each thread and task; those of pytest are outside of them."""
@@ -34,8 +36,8 @@ class StuckTests:
     """A plugin of pytest, to be made when the hook `pytest_configure` is called: standard error is not captured then."""
 
     def __init__(self, config: pytest.Config, *, limit: float = LIMIT) -> None:
-        waits_for_others = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
-        self._limit = 2 * limit if waits_for_others else limit
+        self._waits_for_others = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+        self._limit = 2 * limit if self._waits_for_others else limit
         self._stderr = os.dup(2)
         self._begin("the collection of tests")
         threading.Thread(target=self._watch, name="stuck tests", daemon=True).start()
@@ -48,9 +50,9 @@ class StuckTests:
         finally:
             self._begin(f"what follows {item.nodeid}")
 
-    def pytest_runtest_logreport(self) -> None:
-        """In the process that waits for those of pytest-xdist: one of them goes on."""
-        self._begin(self._activity[0])
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A phase of a test has ended, here or in a process of pytest-xdist that this one waits for."""
+        self._begin(f"what follows {report.nodeid}" if self._waits_for_others else self._activity[0])
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
@@ -78,19 +80,17 @@ def describe_process() -> str:
     for task in gc.get_objects():
         if isinstance(task, trio.lowlevel.Task) and (inwards := list(task.iter_await_frames())):
             parts += [f"task {task.name}:", *(_format_frame(*each) for each in inwards[-MAX_FRAMES:])]
-    parts += [f"child process {pid}: {command}" for pid, command in _list_children(os.getpid())]
-    return "\n".join(parts)
+    return "\n".join([*parts, *_describe_children(os.getpid())])
 
 
 def _format_frame(frame: FrameType, line: int) -> str:
     return f"  {frame.f_code.co_filename}:{line} {frame.f_code.co_qualname}"
 
 
-def _list_children(parent: int) -> list[tuple[int, str]]:
-    """Process ids and command lines of the processes below this one. Linux only; elsewhere there are none."""
-    found: list[tuple[int, str]] = []
+def _describe_children(pid: int) -> Iterator[str]:
+    """The commands of the processes below one. Linux only; elsewhere there are none."""
     with suppress(OSError):  # one has just ended
-        for pid in map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()):
-            command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
-            found += [(pid, command), *_list_children(pid)]
-    return found
+        for child in sorted(children(pid)):
+            command = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ").strip()
+            yield f"child process {child}: {command}"
+            yield from _describe_children(child)

@@ -122,8 +122,9 @@ class SessionRegistry:
         session = self.find(stop.session)
         if session is None or not stop.ends_calls:
             return ()
+        now, epoch = self.clock(), self._epoch()
         covered = [
-            (request, session.report_in_flight(request.context, self.clock(), self._epoch()))
+            (request, session.report_in_flight(request.context, now, epoch))
             for request in self._list_calls(session)
             if not stop.agent or self._covers(stop, session, request)
         ]

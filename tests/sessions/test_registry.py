@@ -121,6 +121,8 @@ def test_a_request_joins_one_session_and_leaves_it() -> None:
     assert (scene.summary("r")["calls"], scene.summary("r")["in_flight"]) == (1, 1)
     scene.end(request)
     assert (scene.summary("r")["calls"], scene.summary("r")["in_flight"]) == (1, 0)
+    scene.registry.leave(RequestContext(id="x", method="GET", path="/", started=0.0))
+    assert scene.summary("r")["calls"] == 1
 
 
 def test_a_request_that_is_refused_is_no_call_before_its_end_and_after() -> None:

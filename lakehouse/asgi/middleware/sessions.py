@@ -21,8 +21,6 @@ from lakehouse.sessions.session import StoppableRequest
 SESSIONS_PATH = "/v1/sessions"
 """The routes of sessions themselves. A request there is no call of a session: it would end itself with it."""
 
-_PATH_SIZE = len(SESSIONS_PATH)
-
 MAX_KNOWN = 1_000
 """Names of sessions whose identities are kept, because a run sends the same one with each of its requests."""
 
@@ -59,7 +57,7 @@ class SessionMiddleware:
             identity = read_session_headers(headers)
         else:
             identity = self._known.get(name) or self._read_and_keep(name, headers)
-        if identity is not None and scope["path"][:_PATH_SIZE] != SESSIONS_PATH:
+        if identity is not None and not scope["path"].startswith(SESSIONS_PATH):
             request: StoppableRequest = scope[REQUEST_KEY]
             self._registry.join(request, identity)
 

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
+from http.client import HTTPResponse
 from pathlib import Path
 
 import trio
@@ -103,19 +105,15 @@ def _send(target: Target, requests: int) -> None:
     with ExitStack() as stack:
         address = ("127.0.0.1", target.port)
         streams = [stack.enter_context(socket.create_connection(address, timeout=60)) for _ in range(CONNECTIONS)]
-        files = [stack.enter_context(stream.makefile("rb")) for stream in streams]
         for _ in range(requests // CONNECTIONS):
             for stream in streams:
                 stream.sendall(wire)
-            for file in files:
-                status = file.readline()
-                if b" 200 " not in status:
-                    raise RuntimeError(f"{target.path} was answered with {status!r}")
-                length = 0
-                while (line := file.readline()) not in (b"\r\n", b""):
-                    name, _, value = line.partition(b":")
-                    length = int(value) if name.lower() == b"content-length" else length
-                file.read(length)
+            for stream in streams:
+                with HTTPResponse(stream) as response:
+                    response.begin()
+                    if response.status != HTTPStatus.OK:
+                        raise RuntimeError(f"{target.path} was answered with {response.status}")
+                    response.read()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 from lakehouse.cli import main
 from lakehouse.telemetry.telemetry import Telemetry
+from lakehouse.telemetry.traffic import TrafficRecorder
 
 
 def obey_signals(telemetry: Telemetry) -> None:
@@ -28,12 +29,12 @@ def obey_signals(telemetry: Telemetry) -> None:
     signal.signal(signal.SIGUSR2, switch)
 
 
-def run() -> int:
-    """Run the command line, with the telemetry of the service under signals."""
+def run(recorder: TrafficRecorder | None = None) -> int:
+    """Run the command line, with the telemetry of the service under signals and this recorder, by default its own."""
     make = Telemetry.__init__
 
     def make_switched(self: Telemetry, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
-        make(self, *arguments, **options)
+        make(self, *arguments, **(options if recorder is None else options | {"traffic": recorder}))
         obey_signals(self)
 
     with patch.object(Telemetry, "__init__", make_switched):

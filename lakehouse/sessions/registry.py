@@ -160,7 +160,8 @@ class SessionRegistry:
     def _settle(self) -> None:
         """Count the calls that have ended."""
         ended, self._ended = self._ended, []
-        if refused := self._refused.intersection(ended):
+        if self._refused:
+            refused = self._refused.intersection(ended)
             self._refused -= refused
             ended = [context for context in ended if context not in refused]
         by_session: defaultdict[str, list[Run]] = defaultdict(list)

@@ -30,13 +30,23 @@ class Sums(msgspec.Struct, kw_only=True):
 
     def count_ended(self, contexts: Sequence[RequestContext]) -> None:
         """Count calls that have ended."""
+        failed = input_tokens = output_tokens = 0
+        cost_usd = seconds = 0.0
+        for call in contexts:  # one loop over local variables takes two thirds of the time
+            if call.ended is not None:
+                seconds += call.ended - call.started
+            if call.error is not None or call.outcome != "answered":
+                failed += 1
+            if (usage := call.usage) is not None:
+                input_tokens += usage.input_tokens or 0
+                output_tokens += usage.output_tokens or 0
+                cost_usd += usage.cost_usd or 0.0
         self.calls += len(contexts)
-        self.seconds += sum([each.ended - each.started for each in contexts if each.ended is not None])
-        self.failed += sum([each.error is not None or each.outcome != "answered" for each in contexts])
-        for usage in [each.usage for each in contexts if each.usage is not None]:
-            self.input_tokens += usage.input_tokens or 0
-            self.output_tokens += usage.output_tokens or 0
-            self.cost_usd += usage.cost_usd or 0.0
+        self.failed += failed
+        self.input_tokens += input_tokens
+        self.output_tokens += output_tokens
+        self.cost_usd += cost_usd
+        self.seconds += seconds
 
 
 class CallReport(msgspec.Struct, frozen=True):

@@ -107,8 +107,10 @@ def _add_optional_fields(record: AccessLogRecord, context: RequestContext) -> No
         record.requested_model = shorten_and_escape(context.requested_model)
     if context.ask is not None:
         record.passages, record.citations = context.ask.passages, context.ask.citations
-    if context.session is not None:
-        record.session, record.agent = context.session.id, context.session.agent or None
+    if (session := context.session) is not None:
+        record.session = session.id
+        if session.agent:
+            record.agent = session.agent
 
 
 def logged_status(context: RequestContext) -> int | None:

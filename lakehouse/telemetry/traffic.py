@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from pathlib import Path
 
 import msgspec
 import trio
 
-from lakehouse.core.attempts import AttemptRecord
 from lakehouse.core.context import RequestContext
-from lakehouse.telemetry.access_log import Clock, shorten_and_escape
-from lakehouse.telemetry.traffic_ipc import MAX_FRAME, Batch, BatchSender, Frame, Rows, encode_frame
+from lakehouse.telemetry.access_log import NAME_LIMIT, Clock, shorten_and_escape
+from lakehouse.telemetry.traffic_ipc import MAX_FRAME, Batch, BatchSender, Rows
 
 REQUESTS, ATTEMPTS, CONTENTS, DROPPED = "requests", "attempts", "contents", "dropped_rows"
 """The names of the tables."""
@@ -109,7 +108,7 @@ class TrafficRecorder:
         self._clock = Clock()
         self._sender = BatchSender(path)
         self._name, self._number = secrets.token_hex(8), 0
-        self._unacknowledged: Frame | None = None
+        self._unacknowledged: Batch | None = None
 
     def add(self, ended: Sequence[RequestContext], lines: Sequence[bytes], *, epoch: float) -> None:
         """Add the rows of requests that have ended, the oldest first, each with its line of the log.
@@ -120,17 +119,37 @@ class TrafficRecorder:
         oldest = epoch + (ended[0].ended or 0.0)
         self._extend(self._requests, len(lines), b"\n".join([*lines, b""]), oldest, newest)
         if chats := [context for context in ended if context.attempts]:
-            rows = [row for context in chats for row in self._make_attempt_rows(context, epoch)]
-            oldest = epoch + min(context.attempts[0].started for context in chats)
+            rows = self._make_attempt_rows(chats, epoch)
+            oldest = epoch + min([context.attempts[0].started for context in chats])
             self._extend(self._buffers[ATTEMPTS], len(rows), self._encode_lines(rows), oldest, newest)
         if self.contents:
             for context in ended:
                 if context.content is not None and context.content.input is not None:
                     self._add_content(context, epoch + (context.ended or 0.0))
 
-    def _make_attempt_rows(self, context: RequestContext, epoch: float) -> Iterator[AttemptRow]:
-        for number, record in enumerate(context.attempts, 1):
-            yield _make_attempt_row(context, number, record, self._clock(epoch + record.started))
+    def _make_attempt_rows(self, chats: Iterable[RequestContext], epoch: float) -> list[AttemptRow]:
+        clock, rows = self._clock, []
+        for context in chats:
+            for number, record in enumerate(context.attempts, 1):
+                started, ended, first, model = record.started, record.ended, record.first_piece, record.model
+                if ended is None:
+                    result, ended = "cancelled", context.ended or started
+                else:
+                    result = record.error or "ok"
+                row = AttemptRow(  # by position, and in one function: this runs for every chat
+                    clock(epoch + started),
+                    context.id,
+                    number,
+                    record.upstream,
+                    model if len(model) <= NAME_LIMIT and model.isprintable() else shorten_and_escape(model),
+                    record.why,
+                    result,
+                    int((ended - started) * 1_000_000 + 0.5) / 1000,
+                    record.status,
+                    None if first is None else int((first - started) * 1_000_000 + 0.5) / 1000,
+                )
+                rows.append(row)
+        return rows
 
     def _add_content(self, context: RequestContext, time: float) -> None:
         row = _make_content_row(context, self._clock(time))
@@ -186,8 +205,8 @@ class TrafficRecorder:
             self.dropped += rows
             self._unreported += rows
 
-    def _take_batch(self) -> Frame:
-        """Take all rows out of the buffers and encode them."""
+    def _take_batch(self) -> Batch:
+        """Take all rows out of the buffers."""
         tables = {}
         for table, buffer in self._buffers.items():
             if buffer.rows:
@@ -202,23 +221,7 @@ class TrafficRecorder:
             tables[DROPPED] = Rows(1, newest, newest, self._encode_lines([row]))
             self._unreported = 0
         self._number += 1
-        return encode_frame(Batch(self._name, self._number, tables))
-
-
-def _make_attempt_row(context: RequestContext, number: int, record: AttemptRecord, time: str) -> AttemptRow:
-    first, ended = record.first_piece, record.ended or context.ended or record.started
-    return AttemptRow(
-        time,
-        context.id,
-        number,
-        record.upstream,
-        shorten_and_escape(record.model),
-        record.why,
-        "cancelled" if record.ended is None else record.error or "ok",
-        _to_milliseconds(ended - record.started),
-        record.status,
-        None if first is None else _to_milliseconds(first - record.started),
-    )
+        return Batch(self._name, self._number, tables)
 
 
 def _make_content_row(context: RequestContext, time: str) -> ContentRow:
@@ -237,7 +240,3 @@ def _make_content_row(context: RequestContext, time: str) -> ContentRow:
 
 def _cut(text: str | None) -> str | None:
     return text if text is None or len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
-
-
-def _to_milliseconds(seconds: float) -> float:
-    return int(seconds * 1_000_000 + 0.5) / 1000

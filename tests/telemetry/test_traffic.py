@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
+from array import array
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import SCM_RIGHTS, SOL_SOCKET
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -16,7 +21,7 @@ from lakehouse.telemetry import traffic
 from lakehouse.telemetry.metrics import GaugeSources, LabelValues
 from lakehouse.telemetry.telemetry import Telemetry
 from lakehouse.telemetry.traffic import FLUSH_INTERVAL, TrafficRecorder
-from lakehouse.telemetry.traffic_ipc import MAX_HEAD, Batch, Frame, serve_batches
+from lakehouse.telemetry.traffic_ipc import MAX_HEAD, Batch, serve_batches
 from tools.kit.telemetry_fixtures import CapturedLog, FakeUsage, make_context
 
 
@@ -166,7 +171,7 @@ async def test_a_worker_tries_once_a_second(
     tries = 0
     recorder = TrafficRecorder(tmp_path / "socket")
 
-    async def refuse(_: Frame) -> bool:
+    async def refuse(_: Batch) -> bool:
         nonlocal tries
         tries += 1
         return False
@@ -178,21 +183,84 @@ async def test_a_worker_tries_once_a_second(
     assert tries == 10
 
 
+def encode_head(lines: int) -> bytes:
+    """The head of a batch with one row, whose lines have so many bytes."""
+    head = msgspec.msgpack.encode(["a worker", 1, {"requests": [1, 0.0, 0.0, lines]}])
+    return len(head).to_bytes(4, "big") + head
+
+
 @pytest.mark.parametrize(
-    "sent",
-    [(MAX_HEAD + 1).to_bytes(4, "big") + b"x", b"\x00\x00\x00\x05nosuc", b"\x00\x00\x01\x00half"],
-    ids=["too long", "no batch", "half a batch"],
+    ("sent", "files"),
+    [
+        ((MAX_HEAD + 1).to_bytes(4, "big") + b"x", [b"{}\n"]),
+        (b"\x00\x00\x00\x05nosuc", [b"{}\n"]),
+        (b"\x00\x00\x01\x00half", [b"{}\n"]),
+        (b"\x00\x00", [b"{}\n"]),
+        (encode_head(3), []),
+        (encode_head(3), [b"{}\n", b"{}\n"]),
+        (encode_head(3), [b"{}"]),
+        (encode_head(0), [b""]),
+    ],
+    ids=["too long", "no batch", "half a batch", "half a length", "no file", "two files", "other lines", "no lines"],
 )
-async def test_bytes_that_are_no_batch_end_their_connection_only(tmp_path: Path, sent: bytes) -> None:
+async def test_what_is_no_batch_ends_its_connection_only(tmp_path: Path, sent: bytes, files: list[bytes]) -> None:
     store, socket = Store(), tmp_path / "socket"
     recorder = TrafficRecorder(socket)
     recorder.add([make_context()], [b"{}"], epoch=0.0)
     async with serving(store, socket):
         async with await trio.open_unix_socket(str(socket)) as stream:
-            await stream.send_all(sent)
+            await send_with_files(stream, sent, files)
             await stream.send_eof()
             with trio.fail_after(20), suppress(trio.BrokenResourceError):  # a reset, if not all was read
                 assert await stream.receive_some() == b""
         assert await recorder.flush()
     await recorder.close()
     assert len(store.batches) == 1
+
+
+async def send_with_files(stream: trio.SocketStream, sent: bytes, contents: list[bytes]) -> None:
+    """Send bytes, and with them the descriptors of files."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in contents]
+        for file, content in zip(files, contents, strict=True):
+            file.write(content)
+            file.flush()
+        descriptors = array("i", [file.fileno() for file in files])
+        ancillary = [(SOL_SOCKET, SCM_RIGHTS, descriptors)] if files else []
+        assert await stream.socket.sendmsg([sent], ancillary) == len(sent)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_no_file_stays_open_after_batches(tmp_path: Path) -> None:
+    store, socket = Store(answers=[True, False, True, True]), tmp_path / "socket"
+    recorder = TrafficRecorder(socket)
+    async with serving(store, socket):
+        for number in range(4):
+            recorder.add([make_context()], [b'{"n":%d}' % number], epoch=0.0)
+            await recorder.flush()
+            store.rows("requests")
+            store.batches.clear()  # their lines are the memory of the files
+            assert not [name for name in list_open_files() if "lakehouse-rows" in name]
+    await recorder.close()
+
+
+def list_open_files() -> list[str]:
+    """What the descriptors of this process refer to."""
+    found = []
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the iteration
+            found.append(str(path.readlink()))
+    return found
+
+
+async def test_a_batch_of_megabytes_arrives_whole(tmp_path: Path) -> None:
+    store, socket = Store(), tmp_path / "socket"
+    recorder = TrafficRecorder(socket)
+    lines = [b'{"n":%d,"text":"%s"}' % (number, b"x" * 2_500_000) for number in range(3)]
+    async with serving(store, socket):
+        for line in lines:
+            recorder.add([make_context()], [line], epoch=0.0)
+        assert await recorder.flush()
+        assert [row["n"] for row in store.rows("requests")] == [0, 1, 2]
+        assert sum(len(batch.tables["requests"].lines) for batch in store.batches) == sum(map(len, lines)) + 3
+    await recorder.close()

@@ -47,12 +47,12 @@ class SessionMiddleware:
         if scope["type"] != "lifespan":
             scope[_REGISTRY_KEY] = self._registry
             headers: Headers = scope[HEADERS_KEY]
-            if OURS in headers or CLAUDE_CODE in headers or CODEX in headers:
-                self._join(scope, headers)
+            name = headers.get(OURS)
+            if name is not None or CLAUDE_CODE in headers or CODEX in headers:
+                self._join(scope, headers, name)
         return self._app(scope, receive, send)
 
-    def _join(self, scope: Scope, headers: Headers) -> None:
-        name = headers.get(OURS)
+    def _join(self, scope: Scope, headers: Headers, name: bytes | None) -> None:
         if name is None or OUR_AGENT in headers or PARENT in headers:
             identity = read_session_headers(headers)
         else:

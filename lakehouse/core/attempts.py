@@ -13,7 +13,7 @@ AttemptReason = Literal["first", "retry", "fallback", "hedge", "resume"]
 """Why an attempt was made; `resume` continues a stream that broke half-way."""
 
 
-class AttemptRecord(msgspec.Struct, eq=False, kw_only=True):
+class AttemptRecord(msgspec.Struct, eq=False, kw_only=True, omit_defaults=True):
     """One attempt, while it runs (`ended` is None) and after.
 
     Times are of trio's clock, in seconds. `status` is the provider's HTTP status; `error` is a class of failure, None

@@ -3,25 +3,28 @@
     on_end ──> a bounded buffer of encoded rows ──once a second──> services process (`traffic_ipc`)
 
 Nothing waits for it: while the services process does not run, or is slow, the newest rows are kept in the buffer, and
-the number of those that were dropped becomes a row itself. The row of a request is its line of the JSON log.
+the number of those that were dropped becomes a row itself. The row of a request is its line of the JSON log, with its
+attempts at providers as they were recorded: a query makes rows of them (`system_tables.definitions`).
 """
 
 from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
+from lakehouse.core.attempts import AttemptRecord
 from lakehouse.core.context import RequestContext
 from lakehouse.telemetry.access_log import NAME_LIMIT, Clock, shorten_and_escape
 from lakehouse.telemetry.traffic_ipc import MAX_FRAME, Batch, BatchSender, Rows
 
-REQUESTS, ATTEMPTS, CONTENTS, DROPPED = "requests", "attempts", "contents", "dropped_rows"
+REQUESTS, CONTENTS, DROPPED = "requests", "contents", "dropped_rows"
 """The names of the tables."""
 
 FLUSH_INTERVAL = 1.0
@@ -40,19 +43,11 @@ LAST_FLUSH_TIMEOUT = 1.0
 """Seconds that the end of a worker waits for its last rows to be stored."""
 
 
-class AttemptRow(msgspec.Struct, omit_defaults=True, gc=False):
-    """One attempt at a provider; `number` counts from 1 within its request, `time` is its beginning."""
+class RecordedAttempts(msgspec.Struct, gc=False):
+    """The attempts of a request, with its beginning as the zero of their times."""
 
-    time: str
-    request_id: str
-    number: int
-    provider: str
-    model: str
-    reason: str
-    result: str
-    total_ms: float
-    status: int | None = None
-    first_piece_ms: float | None = None
+    began: float
+    records: Sequence[AttemptRecord]
 
 
 class ContentRow(msgspec.Struct, omit_defaults=True, gc=False):
@@ -98,13 +93,14 @@ class TrafficRecorder:
         self.dropped = 0
         self._worker = worker
         self._unreported = 0
-        self._buffers = {table: _Buffer() for table in (REQUESTS, ATTEMPTS, CONTENTS)}
+        self._buffers = {table: _Buffer() for table in (REQUESTS, CONTENTS)}
         self._requests = self._buffers[REQUESTS]
         self._size = 0
         self._awake = False
         self._pending, self._half_full = trio.Event(), trio.Event()
         self._never = trio.Event()
-        self._encode_lines = msgspec.json.Encoder().encode_lines
+        encoder = msgspec.json.Encoder()
+        self._encode, self._encode_lines = encoder.encode, encoder.encode_lines
         self._clock = Clock()
         self._sender = BatchSender(path)
         self._name, self._number = secrets.token_hex(8), 0
@@ -117,39 +113,24 @@ class TrafficRecorder:
         """
         newest = epoch + (ended[-1].ended or 0.0)
         oldest = epoch + (ended[0].ended or 0.0)
-        self._extend(self._requests, len(lines), b"\n".join([*lines, b""]), oldest, newest)
-        if chats := [context for context in ended if context.attempts]:
-            rows = self._make_attempt_rows(chats, epoch)
-            oldest = epoch + min([context.attempts[0].started for context in chats])
-            self._extend(self._buffers[ATTEMPTS], len(rows), self._encode_lines(rows), oldest, newest)
+        rows = [
+            line if not context.attempts else self._add_attempts(line, context)
+            for context, line in zip(ended, lines, strict=True)
+        ]
+        self._extend(self._requests, len(rows), b"\n".join([*rows, b""]), oldest, newest)
         if self.contents:
             for context in ended:
                 if context.content is not None and context.content.input is not None:
                     self._add_content(context, epoch + (context.ended or 0.0))
 
-    def _make_attempt_rows(self, chats: Iterable[RequestContext], epoch: float) -> list[AttemptRow]:
-        clock, rows = self._clock, []
-        for context in chats:
-            for number, record in enumerate(context.attempts, 1):
-                started, ended, first, model = record.started, record.ended, record.first_piece, record.model
-                if ended is None:
-                    result, ended = "cancelled", context.ended or started
-                else:
-                    result = record.error or "ok"
-                row = AttemptRow(  # by position, and in one function: this runs for every chat
-                    clock(epoch + started),
-                    context.id,
-                    number,
-                    record.upstream,
-                    model if len(model) <= NAME_LIMIT and model.isprintable() else shorten_and_escape(model),
-                    record.why,
-                    result,
-                    int((ended - started) * 1_000_000 + 0.5) / 1000,
-                    record.status,
-                    None if first is None else int((first - started) * 1_000_000 + 0.5) / 1000,
-                )
-                rows.append(row)
-        return rows
+    def _add_attempts(self, line: bytes, context: RequestContext) -> bytes:
+        """The line of a request with a member for its attempts."""
+        records = context.attempts
+        for record in records:
+            if len(record.model) > NAME_LIMIT or not record.model.isprintable():
+                records = tuple(replace(each, model=shorten_and_escape(each.model)) for each in records)
+                break
+        return line[:-1] + b',"attempts":' + self._encode(RecordedAttempts(context.started, records)) + b"}"
 
     def _add_content(self, context: RequestContext, time: float) -> None:
         row = _make_content_row(context, self._clock(time))

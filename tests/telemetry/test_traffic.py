@@ -71,22 +71,32 @@ async def test_rows_are_the_lines_of_the_log_and_the_attempts(tmp_path: Path) ->
     chat = make_context(id="r-2", route="/v1/chat", usage=FakeUsage(input_tokens=7, cached_tokens=3), model="x\n" * 200)
     first = chat.record_attempt("kimi", "k2", now=100.001)
     first.ended, first.status, first.error = 100.003, 529, "overloaded"
-    chat.record_attempt("ollama", "m", now=100.004, why="fallback")
+    chat.record_attempt("ollama", "y\n" * 200, now=100.004, why="fallback")
     chat.keep_content()
     chat.record_content([{"role": "user", "content": "Hello?"}], {"content": "Hello."})
     for context in (make_context(), chat):
         telemetry.on_end(context)
     async with serving(store, socket):
         assert await recorder.flush()
-        assert store.rows("requests") == captured.lines
-        failed, other = store.rows("attempts")
-        assert (failed["number"], failed["reason"], failed["status"], failed["total_ms"]) == (1, "first", 529, 2.0)
-        assert (other["number"], other["reason"], other["result"], other["total_ms"]) == (
-            2,
-            "fallback",
-            "cancelled",
-            8.0,
-        )
+        requests = store.rows("requests")
+        recorded = requests[1].pop("attempts")
+        assert requests == captured.lines
+        assert recorded["began"] == chat.started
+        failed, other = recorded["records"]
+        assert failed == {
+            "upstream": "kimi",
+            "model": "k2",
+            "started": 100.001,
+            "ended": 100.003,
+            "status": 529,
+            "error": "overloaded",
+        }
+        shown = other.pop("model")
+        assert other == {"upstream": "ollama", "started": 100.004, "why": "fallback"}
+        assert shown.startswith(r"y\ny\n")
+        assert shown.isprintable()
+        assert len(shown) < 200
+        assert len(chat.attempts[1].model) == 400  # the record itself is left as it is
         [content] = store.rows("contents")
         assert (content["request_id"], json.loads(content["answer"])[0]["parts"][0]["content"]) == ("r-2", "Hello.")
         assert "Hello?" in content["messages"]

@@ -48,8 +48,7 @@ def _table(name: str, *columns: str, source: Source = "traffic") -> SystemTable:
     return SystemTable(name=name, source=source, fields=_fields(*columns), columns=_columns(*columns))
 
 
-REQUESTS = _table(
-    "requests",
+_REQUEST_COLUMNS = (
     "time TIMESTAMP WITH TIME ZONE",
     "request_id VARCHAR",
     "trace_id VARCHAR",
@@ -84,19 +83,51 @@ REQUESTS = _table(
     "bytes_out BIGINT",
 )
 
-ATTEMPTS = _table(
-    "attempts",
-    "time TIMESTAMP WITH TIME ZONE",
-    "request_id VARCHAR",
-    "number INTEGER",
-    "provider VARCHAR",
-    "model VARCHAR",
-    "reason VARCHAR",
-    "result VARCHAR",
-    "status INTEGER",
-    "first_piece_ms DOUBLE",
-    "total_ms DOUBLE",
+REQUESTS = SystemTable(
+    name="requests",
+    fields=_fields(*_REQUEST_COLUMNS, "attempts VARCHAR"),
+    columns=_columns(*_REQUEST_COLUMNS),
+    query="SELECT * EXCLUDE (attempts) FROM {rows}",
 )
+"""The rows of the files have the attempts as well (`telemetry.traffic.RecordedAttempts`), as JSON."""
+
+_RECORDED_ATTEMPTS = """{
+    "began": "DOUBLE",
+    "records": [{
+        "upstream": "VARCHAR", "model": "VARCHAR", "started": "DOUBLE", "why": "VARCHAR", "ended": "DOUBLE",
+        "first_piece": "DOUBLE", "status": "INTEGER", "error": "VARCHAR"
+    }]
+}"""
+
+ATTEMPTS = SystemTable(
+    name="attempts",
+    rows_of="requests",
+    columns=_columns(
+        "time TIMESTAMP WITH TIME ZONE",
+        "request_id VARCHAR",
+        "number INTEGER",
+        "provider VARCHAR",
+        "model VARCHAR",
+        "reason VARCHAR",
+        "result VARCHAR",
+        "status INTEGER",
+        "first_piece_ms DOUBLE",
+        "total_ms DOUBLE",
+    ),
+    query=f"""
+        SELECT time - to_microseconds(CAST((began - made.started) * 1000000 + total_ms * 1000 AS BIGINT)) AS time,
+            request_id, number, made.upstream AS provider, made.model AS model, coalesce(made.why, 'first') AS reason,
+            CASE WHEN made.ended IS NULL THEN 'cancelled' ELSE coalesce(made.error, 'ok') END AS result,
+            made.status AS status, round((made.first_piece - made.started) * 1000, 3) AS first_piece_ms,
+            round((coalesce(made.ended, began + total_ms / 1000) - made.started) * 1000, 3) AS total_ms
+        FROM (
+            SELECT time, request_id, total_ms, recorded.began AS began, unnest(recorded.records) AS made,
+                CAST(unnest(range(1, len(recorded.records) + 1)) AS INTEGER) AS number
+            FROM (
+                SELECT time, request_id, total_ms, from_json(attempts, '{_RECORDED_ATTEMPTS}') AS recorded
+                FROM {{rows}} WHERE attempts IS NOT NULL))""",  # noqa: S608 - constants
+)
+"""What a record leaves out has its default (`core.attempts.AttemptRecord`)."""
 
 CONTENTS = _table(
     "contents",

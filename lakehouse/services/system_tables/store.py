@@ -271,6 +271,9 @@ class SystemStore:
         """Delete contents that are no longer recorded, and what a process that was killed has left. Blocks."""
         if CONTENTS.name not in self.tables:
             self._database.delete_table(CONTENTS.name)
+        for table in self.tables.values():
+            if table.rows_of:  # former versions kept rows of it
+                self._database.delete_table(table.name)
         self._database.repair()
         known = set().union(*map(self._database.list_paths, self.tables))
         for path in self.directory.system.iterdir():

@@ -121,12 +121,12 @@ async def test_the_tables_of_a_statement_have_the_same_batches(tmp_path: Path) -
     at = rfc3339(NOW)
     line = json.dumps({"time": at, "request_id": "r"}).encode() + b"\n"
     rows = Rows(1, NOW, NOW, line)
-    different = "SELECT (SELECT count(*) FROM lakehouse.requests) - (SELECT count(*) FROM lakehouse.attempts)"
+    different = "SELECT (SELECT count(*) FROM lakehouse.requests) - (SELECT count(*) FROM lakehouse.dropped_rows)"
     async with open_tables(tmp_path) as lake, trio.open_nursery() as nursery:
 
         async def append() -> None:
             for number in count(1):
-                await lake.system.store.append(Batch("another", number, {"requests": rows, "attempts": rows}))
+                await lake.system.store.append(Batch("another", number, {"requests": rows, "dropped_rows": rows}))
                 await trio.lowlevel.checkpoint()
 
         nursery.start_soon(append)
@@ -143,15 +143,15 @@ async def test_a_statement_writes_segments_of_the_tables_that_it_names_and_of_no
         def sealed() -> set[str]:
             return {file.name.partition("-")[0] for file in lake.files("*.parquet")}
 
-        for table in ("requests", "attempts", "dropped_rows"):
+        for table in ("requests", "dropped_rows"):
             lines = b"".join(json.dumps({"time": rfc3339(NOW)} | row).encode() + b"\n" for row in rows)
             await lake.system.store.run(
                 partial(SystemDatabase.append, batch=Batch(table, 1, {table: Rows(6, NOW, NOW, lines)}))
             )
-        assert await lake.ask("SELECT count(*) FROM Lakehouse.ATTEMPTS") == [6]
-        assert sealed() == {"attempts"}
+        assert await lake.ask("SELECT count(*) FROM Lakehouse.DROPPED_ROWS") == [6]
+        assert sealed() == {"dropped_rows"}
         assert await lake.ask("SELECT requests FROM memory.lakehouse.sessions") == [6]
-        assert sealed() == {"attempts", "requests"}
+        assert sealed() == {"dropped_rows", "requests"}
 
 
 async def test_tables_are_joined_and_sessions_are_sums(tmp_path: Path) -> None:
@@ -164,20 +164,56 @@ async def test_tables_are_joined_and_sessions_are_sums(tmp_path: Path) -> None:
             request(3, level="info", event="request"),  # members of the log line that are no columns
         )
         attempts = [
-            {"request_id": "r1", "number": n, "provider": "kimi", "result": r} for n, r in ((1, "timeout"), (2, "ok"))
+            {"upstream": "kimi", "model": "k2", "started": 100.001, "ended": 100.0025, "error": "timeout"},
+            {"upstream": "kimi", "model": "k2", "started": 100.003, "ended": 100.0045},
         ]
-        await lake.append("attempts", *attempts)
+        await lake.append("requests", request(4, attempts={"began": 100.0, "records": attempts}))
         sums = "SELECT session, requests, failed, attempts, agents, input_tokens, cost_usd FROM lakehouse.sessions"
         assert await lake.ask(sums) == [["s", 2, 1, 3, 2, 15, 0.5]]
         assert await lake.ask(
-            "SELECT r.request_id, r.left_out, a.result FROM lakehouse.requests r JOIN lakehouse.attempts a USING (request_id) "
+            "SELECT r.request_id, a.number, a.result FROM lakehouse.requests r JOIN lakehouse.attempts a USING (request_id) "
             "ORDER BY number"
-        ) == [["r1", ["top_k"], "timeout"], ["r1", ["top_k"], "ok"]]
+        ) == [["r4", 1, "timeout"], ["r4", 2, "ok"]]
+        assert await lake.ask("SELECT left_out FROM lakehouse.requests WHERE request_id = 'r1'") == [["top_k"]]
         listed = await lake.ask("SELECT table_name FROM information_schema.tables WHERE table_schema = 'lakehouse'")
         assert sorted(listed) == sorted(manifest.name.partition("/")[2] for manifest in await lake.system.list())
         for manifest in await lake.system.list():
             described = await lake.ask(f"DESCRIBE SELECT * FROM {manifest.name.replace('/', '.')}")
             assert [row[:2] for row in described] == [[column.name, column.type] for column in manifest.columns]
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["lines", "a segment"])
+async def test_attempts_are_rows_with_their_times(tmp_path: Path, *, sealed: bool) -> None:
+    records = [
+        {
+            "upstream": "kimi",
+            "model": "k2",
+            "started": 100.001,
+            "ended": 100.0025,
+            "status": 529,
+            "error": "overloaded",
+        },
+        {"upstream": "ollama", "model": "m", "started": 100.003, "why": "fallback", "first_piece": 100.0041},
+    ]
+    async with open_tables(tmp_path) as lake:
+        await lake.append("requests", request(1, attempts={"began": 100.0, "records": records}), request(2))
+        await lake.append("requests", request(3, attempts={"began": 7.5, "records": [records[0] | {"started": 7.5}]}))
+        if sealed:
+            for table in lake.system.maintenance.list_stored():
+                await lake.system.maintenance.seal(table, above=0)
+            assert [path.suffix for path in lake.files("requests*")] == [".parquet"]
+        columns = "request_id, number, provider, model, reason, result, status, first_piece_ms, total_ms"
+        assert await lake.ask(f"SELECT {columns} FROM lakehouse.attempts WHERE request_id = 'r1' ORDER BY number") == [
+            ["r1", 1, "kimi", "k2", "first", "overloaded", 529, None, 1.5],
+            ["r1", 2, "ollama", "m", "fallback", "cancelled", None, 1.1, 2.0],  # it ran to the end of the request
+        ]
+        began = "a.time - (r.time - INTERVAL 5 MILLISECOND)"  # a request takes 5 ms
+        assert await lake.ask(
+            f"SELECT request_id, date_part('microseconds', {began}) FROM lakehouse.attempts a "
+            "JOIN lakehouse.requests r USING (request_id) ORDER BY request_id, number"
+        ) == [["r1", 1000], ["r1", 3000], ["r3", 0]]
+        assert await lake.ask("SELECT count(*) FROM lakehouse.attempts") == [3]
+        assert "attempts" not in [row[0] for row in await lake.ask("DESCRIBE lakehouse.requests")]
 
 
 @pytest.mark.usefixtures("small_segments")

@@ -16,7 +16,6 @@ import logging
 import mmap
 import os
 import socket
-import sys
 import tempfile
 from array import array
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -133,10 +132,10 @@ async def _send_batch(stream: trio.SocketStream, batch: Batch) -> None:
 
 @contextmanager
 def _open_unnamed_file() -> Iterator[int]:
-    """The descriptor of a file in memory, or on the disk where the system has none in memory."""
-    if sys.platform == "linux":
+    """The descriptor of a file in memory, or on the disk where the system has or permits none in memory."""
+    try:
         descriptor = os.memfd_create("lakehouse-rows")
-    else:
+    except (AttributeError, OSError):
         descriptor, path = tempfile.mkstemp()
         Path(path).unlink()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from array import array
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from socket import SCM_RIGHTS, SOL_SOCKET
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -263,7 +265,13 @@ def list_open_files() -> list[str]:
     return found
 
 
-async def test_a_batch_of_megabytes_arrives_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("permitted", [True, False], ids=["in memory", "on the disk"])
+async def test_a_batch_of_megabytes_arrives_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, permitted: bool
+) -> None:
+    if not permitted:
+        monkeypatch.setattr(os, "memfd_create", Mock(side_effect=PermissionError))
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     store, socket = Store(), tmp_path / "socket"
     recorder = TrafficRecorder(socket)
     lines = [b'{"n":%d,"text":"%s"}' % (number, b"x" * 2_500_000) for number in range(3)]
@@ -273,4 +281,5 @@ async def test_a_batch_of_megabytes_arrives_whole(tmp_path: Path) -> None:
         assert await recorder.flush()
         assert [row["n"] for row in store.rows("requests")] == [0, 1, 2]
         assert sum(len(batch.tables["requests"].lines) for batch in store.batches) == sum(map(len, lines)) + 3
+    assert list(tmp_path.iterdir()) == []
     await recorder.close()

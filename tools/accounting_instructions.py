@@ -55,14 +55,14 @@ def main() -> None:
         stack.enter_context(_open_sink(directory / "rows"))
         gateway = CountedLakehouse(directory, port=PORT + 1, options=f'[lake]\npath = "{directory}/lake"')
         running = stack.enter_context(gateway.start(cores=cores))
-        print(f"{'':12}{'':10}{'instructions':>14}{'% of none':>12}")
+        print(f"{'':12}{'':10}{'instructions':>14}{'% of its base':>16}")
         for kind, target in (("relayed GET", gateway.get()), ("whole chat", gateway.chat("whole"))):
             _send(target, WARM_REQUESTS)
-            none = 0.0
+            counts: dict[str, float] = {}
             for name, variant in VARIANTS.items():
-                count = gateway.count(running, target, variant, requests)
-                none = none or count
-                print(f"{kind:12}{name:10}{count:14,.0f}{count / none * 100:12.1f}", flush=True)
+                counts[name] = gateway.count(running, target, variant, requests)
+                share = counts[name] / counts[variant.base] * 100
+                print(f"{kind:12}{name:10}{counts[name]:14,.0f}{share:16.1f}", flush=True)
 
 
 class CountedLakehouse(Lakehouse):

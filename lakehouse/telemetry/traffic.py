@@ -130,7 +130,8 @@ class TrafficRecorder:
             if len(record.model) > NAME_LIMIT or not record.model.isprintable():
                 records = tuple(replace(each, model=shorten_and_escape(each.model)) for each in records)
                 break
-        return line[:-1] + b',"attempts":' + self._encode(RecordedAttempts(context.started, records)) + b"}"
+        encoded = self._encode(RecordedAttempts(context.started, records))
+        return b"".join((line[:-1], b',"attempts":', encoded, b"}"))
 
     def _add_content(self, context: RequestContext, time: float) -> None:
         row = _make_content_row(context, self._clock(time))

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
-from lakehouse.telemetry import log_sink, traffic
+from lakehouse.telemetry import log_sink, telemetry, traffic
 from tools.bench import switched
 
 SLOWER = 40
@@ -24,6 +24,7 @@ def run() -> int:
     with ExitStack() as stack:
         for module in (log_sink, traffic):
             stack.enter_context(patch.object(module, "FLUSH_INTERVAL", SLOWER * module.FLUSH_INTERVAL))
+        stack.enter_context(patch.object(telemetry, "PERSIST_INTERVAL", SLOWER * telemetry.PERSIST_INTERVAL))
         return switched.run(recorder)
 
 

@@ -49,17 +49,14 @@ class SessionMiddleware:
             headers: Headers = scope[HEADERS_KEY]
             name = headers.get(OURS)
             if name is not None or CLAUDE_CODE in headers or CODEX in headers:
-                self._join(scope, headers, name)
+                if name is None or OUR_AGENT in headers or PARENT in headers:
+                    identity = read_session_headers(headers)
+                else:
+                    identity = self._known.get(name) or self._read_and_keep(name, headers)
+                if identity is not None and not _is_about_sessions(scope):
+                    request: StoppableRequest = scope[REQUEST_KEY]
+                    self._registry.join(request, identity)
         return self._app(scope, receive, send)
-
-    def _join(self, scope: Scope, headers: Headers, name: bytes | None) -> None:
-        if name is None or OUR_AGENT in headers or PARENT in headers:
-            identity = read_session_headers(headers)
-        else:
-            identity = self._known.get(name) or self._read_and_keep(name, headers)
-        if identity is not None and not scope["path"].startswith(SESSIONS_PATH):
-            request: StoppableRequest = scope[REQUEST_KEY]
-            self._registry.join(request, identity)
 
     def _read_and_keep(self, name: bytes, headers: Headers) -> SessionIdentity | None:
         identity = read_session_headers(headers)
@@ -68,6 +65,11 @@ class SessionMiddleware:
                 self._known.clear()
             self._known[name] = identity
         return identity
+
+
+def _is_about_sessions(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return SESSIONS_PATH in path and path.startswith(SESSIONS_PATH)  # the first is no call, and mostly enough
 
 
 def join_session(scope: Scope, identity: SessionIdentity | None) -> None:

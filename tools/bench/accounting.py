@@ -2,9 +2,12 @@
 
 The variants take turns of a second in one process, in an order of chance. What other programs do to the machine only
 ever adds time, so of each variant the fastest quarter of its turns counts. A variant with a session is compared with
-the same request whose header means nothing: its client sends the header whether or not anybody reads it. The work of
-other processes, which store the rows and make segments of them, comes in bursts, so all of it is divided by all
-requests with tables; of the starts of the service, the one with the least of it counts.
+the same request whose header means nothing: its client sends the header whether or not anybody reads it.
+
+The work of other processes comes in bursts, so all of it is divided by all requests with tables; of the starts of the
+service, the one with the least of it counts. That of the services process, after which a row is durable, is part of the
+cost of the request. That of the engines, which make segments of rows that have been stored long ago, is a figure of its
+own.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ FLUSHED_AFTER = 1.2
 """Seconds after a turn with the tables when its last rows have been sent: that is part of its cost."""
 WARM_REQUESTS = 30_000
 """Enough rows for a segment: the engine that writes it is started once, not for each."""
+SERVICES = "lakehouse.services.host.process"
+"""In the command of the services process."""
 SAMPLES = 2000
 """Of the bootstrap."""
 
@@ -69,10 +74,12 @@ Round = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of one start: the rounds, and microseconds of CPU time in other processes for a request with the tables."""
+    """Of one start: the rounds, and microseconds of CPU time in other processes for a request with the tables: to store
+    its row, and to make segments."""
 
     rounds: Sequence[Round]
-    others: float
+    stored: float
+    segments: float
 
 
 def accounting(bench: Bench, peer: type[Peer]) -> Mapping[str, float]:
@@ -83,7 +90,8 @@ def accounting(bench: Bench, peer: type[Peer]) -> Mapping[str, float]:
     for kind in ("get", "chat"):
         costs = [_measure_start(bench, peer, kind) for _ in range(STARTS)]
         figures[f"accounting_{kind}_cpu"] = mean(_average_fastest(cost.rounds, "none") for cost in costs)
-        figures[f"accounting_{kind}_others"] = min(cost.others for cost in costs)
+        figures[f"accounting_{kind}_stored"] = min(cost.stored for cost in costs)
+        figures[f"accounting_{kind}_segments"] = min(cost.segments for cost in costs)
         for name in VARIANTS.keys() - {"none"}:
             low, middle, high = _compare(costs, name)
             prefix = f"accounting_{kind}_{name}"
@@ -103,8 +111,8 @@ def _measure_start(bench: Bench, peer: type[Lakehouse], kind: str) -> Cost:
         while warm < WARM_REQUESTS:
             warm += bench.rate(target, CONNECTIONS, seconds=TURN).requests
         _make_segments(gateway)
-        before, requests, rounds = running.cpu_seconds() - running.own_cpu_seconds(), 0, []
-        for _ in range(bench.tries * 3 // 2):
+        before, requests, rounds = _measure_others(running), 0, []
+        for _ in range(bench.tries * 5 // 2):
             costs = {}
             for name in random.sample(sorted(VARIANTS), len(VARIANTS)):
                 variant = VARIANTS[name]
@@ -113,8 +121,16 @@ def _measure_start(bench: Bench, peer: type[Lakehouse], kind: str) -> Cost:
                 requests += count * variant.tables
             rounds.append(costs)
         _make_segments(gateway)
-        spent = running.cpu_seconds() - running.own_cpu_seconds() - before
-        return Cost(rounds=rounds, others=spent / requests * 1e6)
+        stored, segments = (
+            (now - then) / requests * 1e6 for now, then in zip(_measure_others(running), before, strict=True)
+        )
+        return Cost(rounds=rounds, stored=stored, segments=segments)
+
+
+def _measure_others(running: Running) -> tuple[float, float]:
+    """The CPU time of the services process so far, and that of the engines, in seconds."""
+    stored = running.child_cpu_seconds(SERVICES)
+    return stored, running.cpu_seconds() - running.own_cpu_seconds() - stored
 
 
 def _take_turn(bench: Bench, running: Running, target: Target, *, tables: bool) -> tuple[float, int]:
@@ -146,17 +162,17 @@ def _make_segments(gateway: Lakehouse) -> None:
 def _compare(costs: Sequence[Cost], name: str) -> tuple[float, float, float]:
     """The cost of a variant in per cent of its base, the mean over the starts, and the interval in which 95 % of those
     are whose rounds are drawn by chance."""
-    others = min(cost.others for cost in costs)
+    stored = min(cost.stored for cost in costs)
     drawn = sorted(
-        mean(_divide(random.choices(cost.rounds, k=len(cost.rounds)), name, others) for cost in costs)
+        mean(_divide(random.choices(cost.rounds, k=len(cost.rounds)), name, stored) for cost in costs)
         for _ in range(SAMPLES)
     )
-    return drawn[SAMPLES // 40], mean(_divide(cost.rounds, name, others) for cost in costs), drawn[-SAMPLES // 40]
+    return drawn[SAMPLES // 40], mean(_divide(cost.rounds, name, stored) for cost in costs), drawn[-SAMPLES // 40]
 
 
-def _divide(rounds: Sequence[Round], name: str, others: float) -> float:
+def _divide(rounds: Sequence[Round], name: str, stored: float) -> float:
     variant = VARIANTS[name]
-    spent = _average_fastest(rounds, name) + others * variant.tables
+    spent = _average_fastest(rounds, name) + stored * variant.tables
     return spent / _average_fastest(rounds, variant.base) * 100
 
 

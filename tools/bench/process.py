@@ -93,6 +93,10 @@ class Running:
         """The same without its children."""
         return _cpu_seconds(self.process.pid)
 
+    def child_cpu_seconds(self, program: str) -> float:
+        """The same of those of its processes whose command has this text."""
+        return sum(_cpu_seconds(pid) for pid in self.pids() if program.encode() in _command(pid))
+
     def resident_bytes(self) -> int:
         """Memory in use, of all its processes; shared pages count once for each."""
         return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE for pid in self.pids())
@@ -115,6 +119,13 @@ def _cpu_seconds(pid: int) -> float:
         return time.clock_gettime(~pid << 3 | 2)
     except OSError:  # it has ended
         return 0.0
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _stat(pid: int) -> list[str]:

@@ -161,11 +161,13 @@ TABLES: Sequence[Table] = (
     *(
         Table(
             title=f"Accounting: CPU of a {title} in per cent of that without, and intervals of 95 %",
-            note="header: another one of the same size in place of the session's; tables: the system tables; "
-            "other processes: CPU for one row until it is in a segment, which is in tables and both as well",
+            note="header: another one of the same size in place of the session's, which session and both are compared "
+            "with; tables: the system tables; stored: CPU of the services process until the row is durable, which is "
+            "in tables and both as well; segments: CPU of the engines that write and read them later",
             columns={
                 f"accounting_{kind}_cpu": "CPU us",
-                f"accounting_{kind}_others": "other processes us",
+                f"accounting_{kind}_stored": "stored us",
+                f"accounting_{kind}_segments": "segments us",
                 **{
                     f"accounting_{kind}_{variant}{bound}": f"{variant}{said}"
                     for variant in ("header", "session", "tables", "both")

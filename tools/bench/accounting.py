@@ -112,7 +112,7 @@ def _measure_start(bench: Bench, peer: type[Lakehouse], kind: str) -> Cost:
             warm += bench.rate(target, CONNECTIONS, seconds=TURN).requests
         _make_segments(gateway)
         before, requests, rounds = _measure_others(running), 0, []
-        for _ in range(bench.tries * 5 // 2):
+        for _ in range(bench.tries * 3 // 2):
             costs = {}
             for name in random.sample(sorted(VARIANTS), len(VARIANTS)):
                 variant = VARIANTS[name]

@@ -30,8 +30,8 @@ REQUESTS, CONTENTS, DROPPED = "requests", "contents", "dropped_rows"
 FLUSH_INTERVAL = 1.0
 """Seconds for which rows are collected at most. A killed worker loses those that were not sent."""
 
-MAX_ROWS = 8192
-"""Rows of a table in the buffer, about 3 MB."""
+MAX_ROWS = 16_384
+"""Rows of a table in the buffer, about 6 MB. Half of them are sent at once: more than a worker makes in a second."""
 
 MAX_BYTES = MAX_FRAME // 2
 """Bytes of all rows in the buffer, which one batch takes."""

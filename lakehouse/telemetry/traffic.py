@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from lakehouse.core.attempts import AttemptRecord
 from lakehouse.core.context import RequestContext
-from lakehouse.telemetry.access_log import NAME_LIMIT, Clock, shorten_and_escape
+from lakehouse.telemetry.access_log import Clock, shorten_and_escape
 from lakehouse.telemetry.traffic_ipc import MAX_FRAME, Batch, BatchSender, Rows
 
 REQUESTS, CONTENTS, DROPPED = "requests", "contents", "dropped_rows"
@@ -31,7 +31,7 @@ FLUSH_INTERVAL = 1.0
 """Seconds for which rows are collected at most. A killed worker loses those that were not sent."""
 
 MAX_ROWS = 16_384
-"""Rows of a table in the buffer, about 6 MB. Half of them are sent at once: more than a worker makes in a second."""
+"""Rows of a table in the buffer, about 6 MB. Half as many are sent before the second is over; a worker makes fewer."""
 
 MAX_BYTES = MAX_FRAME // 2
 """Bytes of all rows in the buffer, which one batch takes."""
@@ -44,7 +44,7 @@ LAST_FLUSH_TIMEOUT = 1.0
 
 
 class RecordedAttempts(msgspec.Struct, gc=False):
-    """The attempts of a request, with its beginning as the zero of their times."""
+    """The attempts of a request. `began` is its beginning; all times are of trio's clock, in seconds."""
 
     began: float
     records: Sequence[AttemptRecord]
@@ -125,11 +125,10 @@ class TrafficRecorder:
 
     def _add_attempts(self, line: bytes, context: RequestContext) -> bytes:
         """The line of a request with a member for its attempts."""
-        records = context.attempts
-        for record in records:
-            if len(record.model) > NAME_LIMIT or not record.model.isprintable():
-                records = tuple(replace(each, model=shorten_and_escape(each.model)) for each in records)
-                break
+        records = [
+            record if (model := shorten_and_escape(record.model)) is record.model else replace(record, model=model)
+            for record in context.attempts
+        ]
         encoded = self._encode(RecordedAttempts(context.started, records))
         return b"".join((line[:-1], b',"attempts":', encoded, b"}"))
 

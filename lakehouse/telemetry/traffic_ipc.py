@@ -4,7 +4,7 @@
                         <── one byte, when the batch is durable
 
 The lines, megabytes a second, are in a file without a name, whose descriptor is sent. A socket takes them in pieces of
-200 KB, for each of which both processes are woken: that takes twice as long as storing them.
+200 KB, each of which wakes both processes: that doubled the CPU time of the receiver.
 
 A batch that was not acknowledged is sent again with the same number, and the receiver takes each number of a sender
 once: a connection or a process that ends at any moment neither loses nor doubles rows.
@@ -21,6 +21,7 @@ from array import array
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Annotated
 
@@ -121,32 +122,25 @@ async def _send_batch(stream: trio.SocketStream, batch: Batch) -> None:
     }
     head = msgspec.msgpack.encode(_Head(batch.sender, batch.number, tables))
     message = len(head).to_bytes(_LENGTH, "big") + head
-    with _open_unnamed_file() as descriptor:
+    with _open_unnamed_file() as file:
         for rows in batch.tables.values():
-            await _write(descriptor, memoryview(rows.lines))
-        sent = await stream.socket.sendmsg(
-            [message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [descriptor]))]
-        )
+            await _write(file, memoryview(rows.lines))
+        descriptors = array("i", [file.fileno()])
+        sent = await stream.socket.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
     await stream.send_all(message[sent:])
 
 
-@contextmanager
-def _open_unnamed_file() -> Iterator[int]:
-    """The descriptor of a file in memory, or on the disk where the system has or permits none in memory."""
+def _open_unnamed_file() -> FileIO:
+    """Open a file in memory, or on the disk where the system has or permits none in memory."""
     try:
-        descriptor = os.memfd_create("lakehouse-rows")
+        return os.fdopen(os.memfd_create("lakehouse-rows"), "wb", buffering=0)
     except (AttributeError, OSError):
-        descriptor, path = tempfile.mkstemp()
-        Path(path).unlink()
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        return tempfile.TemporaryFile(buffering=0)
 
 
-async def _write(descriptor: int, rest: memoryview) -> None:
+async def _write(file: FileIO, rest: memoryview) -> None:
     while rest:
-        rest = rest[os.write(descriptor, rest[:_PIECE]) :]
+        rest = rest[file.write(rest[:_PIECE]) :]
         await trio.lowlevel.checkpoint()
 
 

@@ -143,6 +143,16 @@ async def test_select_agrees_with_log_and_metrics_also_if_the_services_process_i
                 "JOIN lakehouse.attempts a USING (request_id) WHERE route = '/v1/chat' AND result = 'ok'",
             )
             assert (chats, tried, tokens) == (12, 12, 12 * 7)
+            # The table reads recorded attempts by the names that they have.
+            read = await select(
+                client,
+                "SELECT DISTINCT a.status, a.model, a.reason, a.number, a.total_ms BETWEEN 0 AND r.total_ms, "
+                "a.time BETWEEN r.time - to_milliseconds(r.total_ms + 1) AND r.time FROM lakehouse.requests r "
+                "JOIN lakehouse.attempts a USING (request_id) WHERE route = '/v1/chat' AND result = 'ok'",
+            )
+            assert [row[2:] for row in read] == [["first", 1, True, True]] * len(read)
+            assert {row[0] for row in read} == {200}
+            assert all(row[1] for row in read)
             contents = await select(
                 client,
                 "SELECT count(*), count(DISTINCT messages), any_value(answer) FROM lakehouse.contents "
